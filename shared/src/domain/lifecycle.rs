@@ -1,0 +1,367 @@
+//! The life of one generation: one enum, one `apply`, no wildcard.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::KeyId;
+use super::intent::Intent;
+use super::sealed::Material;
+use super::time::Timestamp;
+
+/// Where a generation is in its life, with what is known of it there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// The intent is durable; Stripe may or may not have been asked.
+    Requested {
+        /// The call, byte for byte.
+        intent: Intent,
+    },
+    /// Stripe's answer is stored as received; nobody has opened it yet.
+    Issued {
+        /// Stripe's name of the key.
+        key: KeyId,
+        /// The key, sealed.
+        material: Material,
+        /// When the answer arrived.
+        issued_at: Timestamp,
+    },
+    /// The key was opened and Stripe accepted it.
+    Proven {
+        /// Stripe's name of the key.
+        key: KeyId,
+        /// The key, sealed.
+        material: Material,
+        /// When the answer arrived.
+        issued_at: Timestamp,
+    },
+    /// The one key of its slot that is served.
+    Current {
+        /// Stripe's name of the key.
+        key: KeyId,
+        /// The key, sealed.
+        material: Material,
+        /// When the answer arrived.
+        issued_at: Timestamp,
+        /// When it is to be replaced, jitter included; `None` for keys that are not rotated by age.
+        rotates_at: Option<Timestamp>,
+        /// Set when Stripe will end it although it has no successor.
+        doom: Option<Doom>,
+    },
+    /// Replaced; still works until its overlap is over.
+    Retiring {
+        /// Stripe's name of the key.
+        key: KeyId,
+        /// The key, sealed; `None` when its secret never reached us.
+        material: Option<Material>,
+        /// By when it is dead, or an alarm is on.
+        dies_at: Timestamp,
+        /// When to try next to end it and see it dead.
+        try_at: Timestamp,
+        /// How often that was tried.
+        attempts: u32,
+        /// What it will have ended of.
+        ending: Ending,
+    },
+    /// Dead, and seen to be.
+    Ended {
+        /// Stripe's name of the key, where there ever was one.
+        key: Option<KeyId>,
+        /// When.
+        at: Timestamp,
+        /// Of what.
+        why: Ending,
+    },
+    /// The answer is stored but does not open. Kept, alarmed, never thrown away.
+    Undecryptable {
+        /// Stripe's name of the key.
+        key: KeyId,
+        /// What does not open.
+        material: Material,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// The budget for recovering is spent; a person has to look.
+    NeedsOperator {
+        /// Stripe's name of the key, where there ever was one.
+        key: Option<KeyId>,
+        /// Since when.
+        at: Timestamp,
+        /// What could not be done.
+        trouble: Trouble,
+    },
+}
+
+/// The end of a current key that has no successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doom {
+    /// When Stripe ends the key.
+    pub at: Timestamp,
+    /// Who brought it about.
+    pub by: DoomedBy,
+}
+
+/// Who brought a doom about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoomedBy {
+    /// Our own rotation, whose answer was lost with the new secret.
+    LostAnswer,
+    /// Somebody else rotated the key: the user, or Stripe.
+    SomebodyElse,
+}
+
+/// What a key ended of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Its time at Stripe ran out.
+    Expired,
+    /// The user, or somebody else at Stripe, ended it.
+    RevokedByUser,
+    /// The user uninstalled the app.
+    Uninstalled,
+    /// Its secret never reached us.
+    Lost,
+    /// A later generation took its place.
+    Superseded,
+}
+
+/// What an operator is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Stripe gave no answer that settles the intent, however often it was asked.
+    NoAnswer,
+    /// Stripe refuses the call for a reason that repeating it will not change.
+    Refused,
+    /// Stripe says that the token which just arrived is dead.
+    DeadOnArrival,
+    /// The token is of another kind or mode than was asked for.
+    WrongToken,
+}
+
+/// What happened to a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// Stripe answered with the secret.
+    Answered { key: KeyId, material: Material, at: Timestamp },
+    /// Stripe answered that the key exists, but its secret is gone: it has to be ended.
+    AnsweredWithoutSecret { key: KeyId, at: Timestamp },
+    /// Stripe was asked and the outcome is unknown, or it refused for now.
+    AskedInVain,
+    /// The secret opened and Stripe accepted it.
+    Proved,
+    /// The secret does not open.
+    DidNotOpen { at: Timestamp },
+    /// It takes its place as the slot's key.
+    Promoted { rotates_at: Option<Timestamp> },
+    /// A later generation took its place.
+    Superseded { dies_at: Timestamp },
+    /// It is to be replaced at once.
+    RotationAsked { at: Timestamp },
+    /// Stripe will end it at this instant.
+    Doomed(Doom),
+    /// Ending it was tried and it is not seen dead yet.
+    EndingTried { try_at: Timestamp },
+    /// It is over.
+    Ended { at: Timestamp, why: Ending },
+    /// Recovering is given up.
+    GivenUp { at: Timestamp, trouble: Trouble },
+}
+
+/// What happened cannot happen in this state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this cannot happen to a key in the state {from}")]
+pub struct Illegal {
+    /// The state's name.
+    pub from: &'static str,
+}
+
+impl State {
+    /// The state's name, as stored and shown.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Requested { .. } => "requested",
+            Self::Issued { .. } => "issued",
+            Self::Proven { .. } => "proven",
+            Self::Current { .. } => "current",
+            Self::Retiring { .. } => "retiring",
+            Self::Ended { .. } => "ended",
+            Self::Undecryptable { .. } => "undecryptable",
+            Self::NeedsOperator { .. } => "needs_operator",
+        }
+    }
+
+    /// Stripe's name of the key, once there is one.
+    pub fn key(&self) -> Option<&KeyId> {
+        match self {
+            Self::Requested { .. } => None,
+            Self::Issued { key, .. }
+            | Self::Proven { key, .. }
+            | Self::Current { key, .. }
+            | Self::Retiring { key, .. }
+            | Self::Undecryptable { key, .. } => Some(key),
+            Self::Ended { key, .. } | Self::NeedsOperator { key, .. } => key.as_ref(),
+        }
+    }
+
+    /// What is held of the key.
+    pub fn material(&self) -> Option<&Material> {
+        match self {
+            Self::Requested { .. } | Self::Ended { .. } | Self::NeedsOperator { .. } => None,
+            Self::Issued { material, .. }
+            | Self::Proven { material, .. }
+            | Self::Current { material, .. }
+            | Self::Undecryptable { material, .. } => Some(material),
+            Self::Retiring { material, .. } => material.as_ref(),
+        }
+    }
+
+    /// Whether the generation is on its way to become current.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Requested { .. } | Self::Issued { .. } | Self::Proven { .. })
+    }
+
+    /// The only way from one state to another.
+    pub fn apply(self, happened: Happened) -> Result<Self, Illegal> {
+        let from = self.name();
+        let illegal = Err(Illegal { from });
+        match self {
+            Self::Requested { mut intent } => match happened {
+                Happened::Answered { key, material, at } => {
+                    Ok(Self::Issued { key, material, issued_at: at })
+                }
+                Happened::AnsweredWithoutSecret { key, at } => Ok(Self::Retiring {
+                    key,
+                    material: None,
+                    dies_at: at,
+                    try_at: at,
+                    attempts: 0,
+                    ending: Ending::Lost,
+                }),
+                Happened::AskedInVain => {
+                    intent.attempts = intent.attempts.saturating_add(1);
+                    Ok(Self::Requested { intent })
+                }
+                Happened::Ended { at, why } => Ok(Self::Ended { key: None, at, why }),
+                Happened::GivenUp { at, trouble } => {
+                    Ok(Self::NeedsOperator { key: None, at, trouble })
+                }
+                Happened::Proved
+                | Happened::DidNotOpen { .. }
+                | Happened::Promoted { .. }
+                | Happened::Superseded { .. }
+                | Happened::RotationAsked { .. }
+                | Happened::Doomed(_)
+                | Happened::EndingTried { .. } => illegal,
+            },
+            Self::Issued { key, material, issued_at } => match happened {
+                Happened::Proved => Ok(Self::Proven { key, material, issued_at }),
+                Happened::DidNotOpen { at } => Ok(Self::Undecryptable { key, material, at }),
+                Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
+                Happened::GivenUp { at, trouble } => {
+                    Ok(Self::NeedsOperator { key: Some(key), at, trouble })
+                }
+                Happened::Answered { .. }
+                | Happened::AnsweredWithoutSecret { .. }
+                | Happened::AskedInVain
+                | Happened::Promoted { .. }
+                | Happened::Superseded { .. }
+                | Happened::RotationAsked { .. }
+                | Happened::Doomed(_)
+                | Happened::EndingTried { .. } => illegal,
+            },
+            Self::Proven { key, material, issued_at } => match happened {
+                Happened::Promoted { rotates_at } => {
+                    Ok(Self::Current { key, material, issued_at, rotates_at, doom: None })
+                }
+                Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
+                Happened::Answered { .. }
+                | Happened::AnsweredWithoutSecret { .. }
+                | Happened::AskedInVain
+                | Happened::Proved
+                | Happened::DidNotOpen { .. }
+                | Happened::Superseded { .. }
+                | Happened::RotationAsked { .. }
+                | Happened::Doomed(_)
+                | Happened::EndingTried { .. }
+                | Happened::GivenUp { .. } => illegal,
+            },
+            Self::Current { key, material, issued_at, rotates_at, doom } => match happened {
+                Happened::Superseded { dies_at } => Ok(Self::Retiring {
+                    key,
+                    material: Some(material),
+                    dies_at,
+                    try_at: dies_at,
+                    attempts: 0,
+                    ending: Ending::Superseded,
+                }),
+                Happened::RotationAsked { at } => {
+                    Ok(Self::Current { key, material, issued_at, rotates_at: Some(at), doom })
+                }
+                Happened::Doomed(doom) => {
+                    Ok(Self::Current { key, material, issued_at, rotates_at, doom: Some(doom) })
+                }
+                Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
+                Happened::Answered { .. }
+                | Happened::AnsweredWithoutSecret { .. }
+                | Happened::AskedInVain
+                | Happened::Proved
+                | Happened::DidNotOpen { .. }
+                | Happened::Promoted { .. }
+                | Happened::EndingTried { .. }
+                | Happened::GivenUp { .. } => illegal,
+            },
+            Self::Retiring { key, material, dies_at, attempts, ending, .. } => match happened {
+                Happened::EndingTried { try_at } => Ok(Self::Retiring {
+                    key,
+                    material,
+                    dies_at,
+                    try_at,
+                    attempts: attempts.saturating_add(1),
+                    ending,
+                }),
+                Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
+                Happened::Answered { .. }
+                | Happened::AnsweredWithoutSecret { .. }
+                | Happened::AskedInVain
+                | Happened::Proved
+                | Happened::DidNotOpen { .. }
+                | Happened::Promoted { .. }
+                | Happened::Superseded { .. }
+                | Happened::RotationAsked { .. }
+                | Happened::Doomed(_)
+                | Happened::GivenUp { .. } => illegal,
+            },
+            Self::Undecryptable { key, .. } => match happened {
+                Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
+                Happened::Answered { .. }
+                | Happened::AnsweredWithoutSecret { .. }
+                | Happened::AskedInVain
+                | Happened::Proved
+                | Happened::DidNotOpen { .. }
+                | Happened::Promoted { .. }
+                | Happened::Superseded { .. }
+                | Happened::RotationAsked { .. }
+                | Happened::Doomed(_)
+                | Happened::EndingTried { .. }
+                | Happened::GivenUp { .. } => illegal,
+            },
+            Self::NeedsOperator { key, .. } => match happened {
+                Happened::Ended { at, why } => Ok(Self::Ended { key, at, why }),
+                Happened::Answered { .. }
+                | Happened::AnsweredWithoutSecret { .. }
+                | Happened::AskedInVain
+                | Happened::Proved
+                | Happened::DidNotOpen { .. }
+                | Happened::Promoted { .. }
+                | Happened::Superseded { .. }
+                | Happened::RotationAsked { .. }
+                | Happened::Doomed(_)
+                | Happened::EndingTried { .. }
+                | Happened::GivenUp { .. } => illegal,
+            },
+            Self::Ended { .. } => illegal,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The pure core: values that are parsed or refused, the lifecycle, the policy and the plan.
+
+pub mod account;
+pub mod audit;
+pub mod event;
+pub mod id;
+pub mod intent;
+pub mod lifecycle;
+pub mod plan;
+pub mod policy;
+pub mod sealed;
+pub mod secret;
+pub mod slot;
+pub mod time;

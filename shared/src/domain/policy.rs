@@ -1,0 +1,229 @@
+//! How long keys live, and what happens to them when a user acts. Bounds are refused by name.
+
+use std::time::Duration;
+
+use super::time::Timestamp;
+
+/// The rules that the plan follows. Only [`Policy::new`] makes one, so every value is within bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    rotate_every: Duration,
+    overlap_minutes: u32,
+    strategy: Strategy,
+    on_user_expire: OnUserExpire,
+    on_uninstall: OnUninstall,
+}
+
+/// What an operator chooses; `Policy::new` checks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// `KEYSTEWARD_ROTATE_EVERY_DAYS`, 1 to 365.
+    pub rotate_every_days: u32,
+    /// `KEYSTEWARD_OVERLAP_MINUTES`, up to Stripe's 10080.
+    pub overlap_minutes: u32,
+    /// `KEYSTEWARD_ROTATION_STRATEGY`.
+    pub strategy: Strategy,
+    /// `KEYSTEWARD_ON_USER_EXPIRE`.
+    pub on_user_expire: OnUserExpire,
+    /// `KEYSTEWARD_ON_UNINSTALL`.
+    pub on_uninstall: OnUninstall,
+}
+
+impl Default for Choice {
+    /// Monthly rotation with a day of overlap: a consumer has hours, not minutes, to notice an outage.
+    fn default() -> Self {
+        Self {
+            rotate_every_days: 30,
+            overlap_minutes: 1440,
+            strategy: Strategy::Rotate,
+            on_user_expire: OnUserExpire::Hold,
+            on_uninstall: OnUninstall::Keep,
+        }
+    }
+}
+
+/// How a key is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// `POST …/rotate` with an explicit overlap: Stripe itself ends the old key.
+    Rotate,
+    /// Create the new key, then expire the old one when the overlap is over.
+    CreateThenExpire,
+}
+
+/// What follows when a user ends a key in Stripe's Dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUserExpire {
+    /// Serve nothing and wait: the user may have had a reason.
+    Hold,
+    /// Mint another.
+    Reissue,
+}
+
+/// What follows when a user uninstalls the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUninstall {
+    /// Leave the keys to the user's own choice in the Dashboard.
+    Keep,
+    /// Also try to expire them, as far as Stripe still lets us.
+    Expire,
+}
+
+/// A policy that could lose a key, refused by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Rotation more often than daily or less often than yearly.
+    #[error("KEYSTEWARD_ROTATE_EVERY_DAYS must be between 1 and 365")]
+    RotateEvery,
+    /// Stripe allows no longer overlap.
+    #[error("KEYSTEWARD_OVERLAP_MINUTES must be at most 10080, Stripe's limit")]
+    OverlapTooLong,
+    /// A crash right after a rotation could not be healed before the old key dies.
+    #[error(
+        "KEYSTEWARD_OVERLAP_MINUTES is shorter than two sweep intervals plus the stall time (4 minutes)"
+    )]
+    OverlapShorterThanRecovery,
+    /// A consumer could hold the old key in its cache past its death.
+    #[error("KEYSTEWARD_OVERLAP_MINUTES is shorter than twice the consumers' cache (10 minutes)")]
+    OverlapShorterThanCache,
+    /// Two overlaps would run at once.
+    #[error("KEYSTEWARD_OVERLAP_MINUTES is longer than half of KEYSTEWARD_ROTATE_EVERY_DAYS")]
+    OverlapOutlastsRotation,
+}
+
+impl Policy {
+    /// How often the schedule runs the sweep.
+    pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+    /// How long a process may hold an account before another takes over: the lease.
+    pub const STALL: Duration = Duration::from_secs(120);
+    /// The longest that a consumer is told to cache a key.
+    pub const CONSUMER_CACHE: Duration = Duration::from_secs(300);
+    /// A key pair older than this is not used for new keys.
+    pub const PAIR_AGE: Duration = Duration::from_secs(90 * DAY);
+    /// How long an ended generation stays in the working set.
+    pub const ENDED_RETENTION: Duration = Duration::from_secs(30 * DAY);
+    /// How long after an uninstall the wrapped private keys are kept.
+    pub const UNINSTALL_GRACE: Duration = Duration::from_secs(7 * DAY);
+    /// How often a call is repeated before a person is needed: with the backoff, about two days.
+    pub const ATTEMPTS: u32 = 200;
+
+    /// Checks a choice against every bound.
+    pub fn new(choice: Choice) -> Result<Self, Refused> {
+        let Choice { rotate_every_days, overlap_minutes, strategy, on_user_expire, on_uninstall } =
+            choice;
+        if !(1..=365).contains(&rotate_every_days) {
+            return Err(Refused::RotateEvery);
+        }
+        if overlap_minutes > 10_080 {
+            return Err(Refused::OverlapTooLong);
+        }
+        let overlap = minutes(overlap_minutes);
+        let rotate_every = Duration::from_secs(u64::from(rotate_every_days) * DAY);
+        if overlap < Self::SWEEP_INTERVAL * 2 + Self::STALL {
+            return Err(Refused::OverlapShorterThanRecovery);
+        }
+        if overlap < Self::CONSUMER_CACHE * 2 {
+            return Err(Refused::OverlapShorterThanCache);
+        }
+        if overlap * 2 > rotate_every {
+            return Err(Refused::OverlapOutlastsRotation);
+        }
+        Ok(Self { rotate_every, overlap_minutes, strategy, on_user_expire, on_uninstall })
+    }
+
+    /// How long an old key outlives its replacement, in minutes as Stripe takes it.
+    pub fn overlap_minutes(&self) -> u32 {
+        self.overlap_minutes
+    }
+
+    /// How long an old key outlives its replacement.
+    pub fn overlap(&self) -> Duration {
+        minutes(self.overlap_minutes)
+    }
+
+    /// How a key is replaced.
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    /// What follows when a user ends a key.
+    pub fn on_user_expire(&self) -> OnUserExpire {
+        self.on_user_expire
+    }
+
+    /// What follows when a user uninstalls the app.
+    pub fn on_uninstall(&self) -> OnUninstall {
+        self.on_uninstall
+    }
+
+    /// When a key that became current at `from` is to be replaced.
+    ///
+    /// `draw` is a random number, drawn once and stored with the result: up to a tenth of the period is
+    /// taken off, so that accounts installed together do not come due together.
+    pub fn rotates_at(&self, from: Timestamp, draw: u64) -> Timestamp {
+        let spread = self.rotate_every / 10;
+        let early = spread.mul_f64((draw % 10_000) as f64 / 10_000.0);
+        from.plus(self.rotate_every - early)
+    }
+
+    /// The `max-age` of a served key: always below half the overlap, so that a cache can never hold a
+    /// key past its death.
+    pub fn max_age(&self) -> Duration {
+        Self::CONSUMER_CACHE.min(self.overlap() / 2 - Duration::from_secs(1))
+    }
+
+    /// How long to wait after the n-th attempt without an outcome: 5 s, doubling to 15 minutes.
+    pub fn backoff(attempts: u32) -> Duration {
+        Duration::from_secs(5 << attempts.min(8)).min(Duration::from_secs(900))
+    }
+}
+
+fn minutes(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count) * 60)
+}
+
+const DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_could_lose_a_key_is_refused_by_name() {
+        for (days, overlap, outcome) in [
+            (30, 1440, Ok(())),
+            (365, 10_080, Ok(())),
+            (1, 720, Ok(())),
+            (30, 10, Ok(())),
+            (0, 60, Err(Refused::RotateEvery)),
+            (366, 60, Err(Refused::RotateEvery)),
+            (30, 10_081, Err(Refused::OverlapTooLong)),
+            (30, 3, Err(Refused::OverlapShorterThanRecovery)),
+            (30, 9, Err(Refused::OverlapShorterThanCache)),
+            (1, 721, Err(Refused::OverlapOutlastsRotation)),
+        ] {
+            let choice =
+                Choice { rotate_every_days: days, overlap_minutes: overlap, ..Choice::default() };
+            assert_eq!(Policy::new(choice).map(|_| ()), outcome, "{days} days, {overlap} minutes");
+        }
+    }
+
+    #[test]
+    fn a_cache_never_outlives_half_the_overlap() {
+        for overlap_minutes in [10, 11, 60, 10_080] {
+            let policy = Policy::new(Choice { overlap_minutes, ..Choice::default() }).unwrap();
+            assert!(policy.max_age() * 2 < policy.overlap(), "{overlap_minutes}");
+        }
+    }
+
+    #[test]
+    fn jitter_only_brings_a_rotation_forward_and_by_a_tenth_at_most() {
+        let policy = Policy::new(Choice::default()).unwrap();
+        let latest = Timestamp::EPOCH.plus(Duration::from_secs(30 * DAY));
+        let earliest = Timestamp::EPOCH.plus(Duration::from_secs(27 * DAY));
+        for draw in [0, 1, 9_999, 10_000, u64::MAX] {
+            let at = policy.rotates_at(Timestamp::EPOCH, draw);
+            assert!(at >= earliest && at <= latest, "{draw}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Keysteward: custody of the API keys that a Stripe App manages for its users.
+//!
+//! `domain` is pure: it decides, and has no async, I/O, clock or randomness. `steward`, `install`,
+//! `ingest`, `serve` and `sweep` are the use cases. `store`, `vault`, `stripe` and `runtime` are the
+//! adapters; no type of an SDK leaves them.
+
+pub mod class;
+pub mod domain;
+pub mod store;
+pub mod stripe;
+pub mod vault;
+pub mod webhook;
+
+pub use class::Class;

@@ -1,0 +1,98 @@
+//! The switches: one for each thing about Stripe that nobody has seen or that differs between answers
+//! (stripe-api.md §10), plus the troubles of a network.
+
+/// How the double behaves; changed with [`set_behaviour`](crate::FakeStripe::set_behaviour) at any time.
+/// The default is the likeliest reading of stripe-api.md.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behaviour {
+    /// `alg` of the JWE of a live secret (§0.1).
+    pub jwe_alg: JweAlg,
+    /// Milliseconds until a new key shows up in a list and an expired one leaves it (§6).
+    pub list_lag_ms: i64,
+    /// Milliseconds an expired key still authenticates (§0.5; Stripe was measured at about 9000).
+    pub expire_lag_ms: i64,
+    /// Active keys an account may have in one mode before `api_key_limit_reached`.
+    pub key_limit: usize,
+    /// From version 2026-08 on, refuse secret keys without `permissions`.
+    pub restricted_only: bool,
+    /// After a rotate with overlap, whether the old id can still be read and expired (else 404).
+    pub old_id_retrievable: bool,
+    /// Whether `v2.iam.api_key.expired` follows when the overlap of a rotate ends.
+    pub expired_event_after_rotate: bool,
+    /// Whether an idempotent replay brings the ciphertext of a live secret again.
+    pub replay_returns_ciphertext: bool,
+    /// Whether an idempotent replay brings the plaintext of a sandbox secret again.
+    pub replay_returns_token: bool,
+    /// Whether `managed_by` names the application (else it is null, as in every published example).
+    pub managed_by_application: bool,
+    /// What `related_object` is in `v2.iam.api_key.*` events.
+    pub related_object: RelatedObject,
+    /// Whether install and uninstall also send thin `v1.account.application.*` events.
+    pub thin_account_events: bool,
+    /// Calls a second and mode over all endpoints; `None` is unlimited (Stripe: live 100, sandbox 25).
+    pub rate_limit_per_second: Option<u32>,
+    /// Calls a second, mode and endpoint; `None` is unlimited (Stripe: 25).
+    pub endpoint_rate_limit_per_second: Option<u32>,
+    /// Every delivery arrives twice.
+    pub duplicate_deliveries: bool,
+    /// Milliseconds by the clock between an event and its delivery.
+    pub delivery_delay_ms: i64,
+    /// Deliveries that are ready together go out in a random order.
+    pub shuffle_deliveries: bool,
+    /// Events happen but are never delivered.
+    pub drop_deliveries: bool,
+    /// Attempts for a delivery in background mode (§3: a sandbox makes three).
+    pub delivery_attempts: u32,
+    /// Real milliseconds before the second attempt; doubled for each further one.
+    pub delivery_backoff_ms: u64,
+    /// Set: ids, tokens and the shuffle follow from this number. Unset: they differ from run to run.
+    pub seed: Option<u64>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            jwe_alg: JweAlg::RsaOaep256,
+            list_lag_ms: 0,
+            expire_lag_ms: 0,
+            key_limit: 100,
+            restricted_only: false,
+            old_id_retrievable: true,
+            expired_event_after_rotate: true,
+            replay_returns_ciphertext: true,
+            replay_returns_token: true,
+            managed_by_application: false,
+            related_object: RelatedObject::Empty,
+            thin_account_events: false,
+            rate_limit_per_second: None,
+            endpoint_rate_limit_per_second: None,
+            duplicate_deliveries: false,
+            delivery_delay_ms: 0,
+            shuffle_deliveries: false,
+            drop_deliveries: false,
+            delivery_attempts: 3,
+            delivery_backoff_ms: 200,
+            seed: None,
+        }
+    }
+}
+
+/// Key management algorithm of the JWE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JweAlg {
+    /// `RSA-OAEP`: SHA-1, the name used by Stripe's prose.
+    RsaOaep,
+    /// `RSA-OAEP-256`: SHA-256, the name in the spec's examples.
+    RsaOaep256,
+}
+
+/// Shapes of `related_object` that receivers must all accept (§2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelatedObject {
+    /// `{}`, as in Stripe's samples.
+    Empty,
+    /// `null`.
+    Null,
+    /// No such field.
+    Absent,
+}
