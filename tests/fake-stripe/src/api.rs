@@ -60,9 +60,7 @@ impl Shared {
         if let Some(slot) = &slot {
             world.in_flight.remove(slot);
         }
-        let fault = faults
-            .into_iter()
-            .find(|fault| !matches!(fault, FaultKind::Delay(_)));
+        let fault = faults.into_iter().find(|fault| !matches!(fault, FaultKind::Delay(_)));
         let answer = match fault {
             None | Some(FaultKind::Delay(_)) => world.carry_out(request, index),
             Some(FaultKind::Refused) => Answer::hang_up(),
@@ -223,22 +221,14 @@ impl World {
 
     /// Same key, same API, same account and mode (§6); `None` if the call carries no key.
     fn idempotency_slot(&self, request: &Request) -> Option<String> {
-        let key = request
-            .header("idempotency-key")
-            .filter(|_| request.method == "POST")?;
-        let context = request
-            .header("stripe-context")
-            .or(request.header("stripe-account"));
+        let key = request.header("idempotency-key").filter(|_| request.method == "POST")?;
+        let context = request.header("stripe-context").or(request.header("stripe-account"));
         let used = match self.key_used(request) {
             KeyUsed::AppLive => "live",
             KeyUsed::AppTest => "test",
             KeyUsed::Minted(_) | KeyUsed::None | KeyUsed::Unknown => return None,
         };
-        Some(format!(
-            "{used} {} {} {key}",
-            context.unwrap_or_default(),
-            request.path
-        ))
+        Some(format!("{used} {} {} {key}", context.unwrap_or_default(), request.path))
     }
 
     fn key_used(&self, request: &Request) -> KeyUsed {
@@ -250,9 +240,7 @@ impl World {
         } else if token == self.app.api_key_test {
             KeyUsed::AppTest
         } else {
-            self.tokens
-                .get(&token)
-                .map_or(KeyUsed::Unknown, |id| KeyUsed::Minted(id.clone()))
+            self.tokens.get(&token).map_or(KeyUsed::Unknown, |id| KeyUsed::Minted(id.clone()))
         }
     }
 
@@ -273,18 +261,10 @@ impl World {
             }
         };
         let Some(version) = &call.version else {
-            return Err(ApiError::invalid(
-                "Stripe-Version: This header is required.",
-            ));
+            return Err(ApiError::invalid("Stripe-Version: This header is required."));
         };
-        if call
-            .idempotency_key
-            .as_ref()
-            .is_some_and(|key| key.len() > 255)
-        {
-            return Err(ApiError::invalid(
-                "Idempotency-Key: At most 255 characters.",
-            ));
+        if call.idempotency_key.as_ref().is_some_and(|key| key.len() > 255) {
+            return Err(ApiError::invalid("Idempotency-Key: At most 255 characters."));
         }
         let context = call.context.as_deref().unwrap_or_default();
         // A path names the platform before the account.
@@ -339,11 +319,7 @@ fn presented_key(request: &Request) -> Option<String> {
         "bearer" => Some(value.trim().to_owned()),
         "basic" => {
             let pair = String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok()?;
-            Some(
-                pair.split_once(':')
-                    .map_or(pair.as_str(), |(user, _)| user)
-                    .to_owned(),
-            )
+            Some(pair.split_once(':').map_or(pair.as_str(), |(user, _)| user).to_owned())
         }
         _ => None,
     }
@@ -354,13 +330,7 @@ fn endpoint(request: &Request) -> String {
     let path: Vec<&str> = request
         .path
         .split('/')
-        .map(|part| {
-            if part.starts_with("mk_") || part.starts_with("evt_") {
-                "{id}"
-            } else {
-                part
-            }
-        })
+        .map(|part| if part.starts_with("mk_") || part.starts_with("evt_") { "{id}" } else { part })
         .collect();
     format!("{} {}", request.method, path.join("/"))
 }
@@ -371,13 +341,8 @@ fn json_body(request: &Request) -> Result<serde_json::Map<String, Value>, ApiErr
         return Ok(serde_json::Map::new());
     }
     let content_type = request.header("content-type").unwrap_or_default();
-    if !content_type
-        .to_ascii_lowercase()
-        .starts_with("application/json")
-    {
-        return Err(ApiError::invalid(
-            "Content-Type: Expected application/json.",
-        ));
+    if !content_type.to_ascii_lowercase().starts_with("application/json") {
+        return Err(ApiError::invalid("Content-Type: Expected application/json."));
     }
     match serde_json::from_slice(&request.body) {
         Ok(Value::Object(fields)) => Ok(fields),

@@ -9,6 +9,10 @@ pub struct Behaviour {
     pub jwe_alg: JweAlg,
     /// Milliseconds until a new key shows up in a list and an expired one leaves it (§6).
     pub list_lag_ms: i64,
+    /// Whether `next_page_url` and `previous_page_url` name the host. Default: a path that begins with `/`,
+    /// as the official SDKs demand (stripe-python 16.1.0a4 `_util.py` `validate_path` refuses a URL with a
+    /// host; stripe-node and stripe-php test with paths), though the documentation says absolute (§6).
+    pub absolute_page_urls: bool,
     /// Milliseconds an expired key still authenticates (§0.5; Stripe was measured at about 9000).
     pub expire_lag_ms: i64,
     /// Active keys an account may have in one mode before `api_key_limit_reached`.
@@ -54,6 +58,7 @@ impl Default for Behaviour {
         Self {
             jwe_alg: JweAlg::RsaOaep256,
             list_lag_ms: 0,
+            absolute_page_urls: false,
             expire_lag_ms: 0,
             key_limit: 100,
             restricted_only: false,

@@ -28,9 +28,7 @@ impl Clock {
             )]
             let now = std::time::SystemTime::now();
             now.duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, |since| {
-                    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-                })
+                .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
         })
     }
 
@@ -45,10 +43,7 @@ impl Clock {
     /// A clock that reads `now_ms` (milliseconds since the epoch) each time it is asked.
     #[must_use]
     pub fn from_fn(now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        Self {
-            source: Arc::new(now_ms),
-            offset_ms: Arc::new(AtomicI64::new(0)),
-        }
+        Self { source: Arc::new(now_ms), offset_ms: Arc::new(AtomicI64::new(0)) }
     }
 
     /// Milliseconds since the Unix epoch.
@@ -64,8 +59,7 @@ impl Clock {
 
     /// Makes the clock read `ms` now.
     pub fn set(&self, ms: i64) {
-        self.offset_ms
-            .store(ms.saturating_sub((self.source)()), Ordering::SeqCst);
+        self.offset_ms.store(ms.saturating_sub((self.source)()), Ordering::SeqCst);
     }
 }
 
@@ -77,9 +71,7 @@ impl Default for Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clock")
-            .field("now_ms", &self.now_ms())
-            .finish()
+        f.debug_struct("Clock").field("now_ms", &self.now_ms()).finish()
     }
 }
 
@@ -113,10 +105,7 @@ mod tests {
     #[test]
     fn a_timestamp_is_written_with_three_decimals_and_read_back() {
         assert_eq!(iso(1_765_395_776_000), "2025-12-10T19:42:56.000Z");
-        assert_eq!(
-            parse_iso("2025-12-10T19:42:56.897Z"),
-            Some(1_765_395_776_897)
-        );
+        assert_eq!(parse_iso("2025-12-10T19:42:56.897Z"), Some(1_765_395_776_897));
         assert_eq!(parse_iso("yesterday"), None);
     }
 

@@ -70,21 +70,14 @@ impl Pending {
     /// Signs with the time of sending: a retry has a new timestamp and signature.
     fn sign(&self, now_ms: i64) -> Delivery {
         let seconds = now_ms.div_euclid(1000);
-        let signature = sign(
-            &self.destination.signing_secrets,
-            seconds,
-            self.body.as_bytes(),
-        );
+        let signature = sign(&self.destination.signing_secrets, seconds, self.body.as_bytes());
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         Delivery {
             url: self.destination.url.clone(),
             headers: vec![
                 header("content-type", "application/json; charset=utf-8"),
                 header("stripe-signature", &signature),
-                header(
-                    "user-agent",
-                    "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-                ),
+                header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)"),
             ],
             body: self.body.clone().into_bytes(),
         }
@@ -98,11 +91,7 @@ impl World {
             return;
         }
         let due_ms = self.now() + self.behaviour.delivery_delay_ms;
-        let copies = if self.behaviour.duplicate_deliveries {
-            2
-        } else {
-            1
-        };
+        let copies = if self.behaviour.duplicate_deliveries { 2 } else { 1 };
         for destination in self.destinations.iter().filter(|to| to.payload == payload) {
             for _ in 0..copies {
                 self.outbox.push_back(Pending {
@@ -117,10 +106,8 @@ impl World {
 
     fn take_due(&mut self) -> Vec<Pending> {
         let now = self.now();
-        let (mut due, later): (Vec<_>, Vec<_>) = self
-            .outbox
-            .drain(..)
-            .partition(|pending| pending.due_ms <= now);
+        let (mut due, later): (Vec<_>, Vec<_>) =
+            self.outbox.drain(..).partition(|pending| pending.due_ms <= now);
         self.outbox.extend(later);
         if self.behaviour.shuffle_deliveries {
             self.random.shuffle(&mut due);
@@ -131,10 +118,7 @@ impl World {
     /// Everything that is due, signed now.
     pub(crate) fn take_deliveries(&mut self) -> Vec<Delivery> {
         let now = self.now();
-        self.take_due()
-            .iter()
-            .map(|pending| pending.sign(now))
-            .collect()
+        self.take_due().iter().map(|pending| pending.sign(now)).collect()
     }
 }
 
@@ -173,10 +157,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 async fn retry(client: HttpClient, shared: Arc<Shared>, pending: Pending) {
     let (attempts, mut pause) = {
         let world = shared.lock();
-        (
-            world.behaviour.delivery_attempts,
-            world.behaviour.delivery_backoff_ms,
-        )
+        (world.behaviour.delivery_attempts, world.behaviour.delivery_backoff_ms)
     };
     for _ in 1..attempts {
         tokio::time::sleep(Duration::from_millis(pause)).await;

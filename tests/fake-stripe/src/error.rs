@@ -16,13 +16,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.to_owned(),
-            message: message.into(),
-            kind: None,
-            header: None,
-        }
+        Self { status, code: code.to_owned(), message: message.into(), kind: None, header: None }
     }
 
     fn of_kind(mut self, kind: &'static str) -> Self {
@@ -57,11 +51,7 @@ impl ApiError {
     }
 
     pub(crate) fn livemode_mismatch() -> Self {
-        Self::new(
-            400,
-            "api_key_livemode_mismatch",
-            "The API key belongs to the other mode.",
-        )
+        Self::new(400, "api_key_livemode_mismatch", "The API key belongs to the other mode.")
     }
 
     pub(crate) fn permissions_invalid(message: impl Into<String>) -> Self {

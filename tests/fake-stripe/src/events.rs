@@ -113,22 +113,11 @@ impl World {
     /// The thin form of an installation event, if it is switched on.
     pub(crate) fn emit_account_event(&mut self, kind: &str, account: &str, live: bool) {
         if self.behaviour.thin_account_events {
-            self.record(
-                kind,
-                account,
-                live,
-                None,
-                json!({}),
-                Value::Null,
-                &Cause::Dashboard,
-            );
+            self.record(kind, account, live, None, json!({}), Value::Null, &Cause::Dashboard);
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "they are the fields of the event"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of the event")]
     fn record(
         &mut self,
         kind: &str,
@@ -140,10 +129,7 @@ impl World {
         cause: &Cause,
     ) {
         let request = match cause {
-            Cause::Request {
-                id,
-                idempotency_key,
-            } => Some((id.clone(), idempotency_key.clone())),
+            Cause::Request { id, idempotency_key } => Some((id.clone(), idempotency_key.clone())),
             Cause::Dashboard => Some((self.new_id("req_"), String::new())),
             Cause::Stripe => None,
         };
@@ -192,11 +178,7 @@ impl World {
     }
 
     pub(crate) fn forget_old_events(&mut self, now: i64) {
-        while self
-            .events
-            .back()
-            .is_some_and(|event| now - event.created_ms >= MEMORY_MS)
-        {
+        while self.events.back().is_some_and(|event| now - event.created_ms >= MEMORY_MS) {
             self.events.pop_back();
         }
     }
@@ -233,15 +215,11 @@ impl World {
         let items: Vec<(u64, Value)> = self
             .visible_events(caller)
             .filter(|event| types.is_empty() || types.contains(&event.kind.as_str()))
-            .filter(|event| {
-                request
-                    .param("object_id")
-                    .is_none_or(|id| event.concerns(id))
-            })
+            .filter(|event| request.param("object_id").is_none_or(|id| event.concerns(id)))
             .filter(|event| created.holds(event.created_ms))
             .map(|event| (event.sequence, event.full(includes_client(request))))
             .collect();
-        page(&items, request, &self.url)
+        page(&items, request, self.page_base())
     }
 
     fn visible_events<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Event> {
@@ -259,13 +237,15 @@ fn includes_client(request: &Request) -> bool {
 }
 
 /// `created[gt|gte|lt|lte]`.
-struct CreatedRange(Vec<(fn(&i64, &i64) -> bool, i64)>);
+struct CreatedRange(Vec<(Comparison, i64)>);
+
+type Comparison = fn(&i64, &i64) -> bool;
 
 impl CreatedRange {
     fn parse(request: &Request) -> Result<Self, ApiError> {
-        let mut bounds: Vec<(fn(&i64, &i64) -> bool, i64)> = Vec::new();
+        let mut bounds = Vec::new();
         for (name, value) in &request.query {
-            let compare: fn(&i64, &i64) -> bool = match name.as_str() {
+            let compare: Comparison = match name.as_str() {
                 "created[gt]" => i64::gt,
                 "created[gte]" => i64::ge,
                 "created[lt]" => i64::lt,
@@ -280,8 +260,6 @@ impl CreatedRange {
     }
 
     fn holds(&self, created_ms: i64) -> bool {
-        self.0
-            .iter()
-            .all(|(compare, bound)| compare(&created_ms, bound))
+        self.0.iter().all(|(compare, bound)| compare(&created_ms, bound))
     }
 }

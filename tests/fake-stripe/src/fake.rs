@@ -41,9 +41,7 @@ impl Drop for Running {
 
 impl fmt::Debug for FakeStripe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FakeStripe")
-            .field("url", &self.0.url)
-            .finish_non_exhaustive()
+        f.debug_struct("FakeStripe").field("url", &self.0.url).finish_non_exhaustive()
     }
 }
 
@@ -81,13 +79,7 @@ impl FakeStripe {
     /// `InvalidInput` if an app key lacks the word `fake` or a destination is not an `http` URL on loopback;
     /// what binding the port answers.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let Options {
-            port,
-            clock,
-            app,
-            destinations,
-            deliver,
-        } = options;
+        let Options { port, clock, app, destinations, deliver } = options;
         check(&app, &destinations)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -149,9 +141,7 @@ impl FakeStripe {
     ) -> Option<String> {
         self.world(|world| {
             let owned = world.owns(account, key_id);
-            owned
-                .then(|| world.rotate_in_dashboard(key_id, overlap_minutes))
-                .flatten()
+            owned.then(|| world.rotate_in_dashboard(key_id, overlap_minutes)).flatten()
         })
     }
 
@@ -228,11 +218,8 @@ impl FakeStripe {
     pub fn keys(&self, account: &str) -> Vec<KeyView> {
         self.world(|world| {
             let now = world.now();
-            let mut keys: Vec<_> = world
-                .keys
-                .values()
-                .filter(|key| key.account == account)
-                .collect();
+            let mut keys: Vec<_> =
+                world.keys.values().filter(|key| key.account == account).collect();
             keys.sort_unstable_by_key(|key| key.sequence);
             keys.into_iter()
                 .map(|key| KeyView {
@@ -255,12 +242,7 @@ impl FakeStripe {
     /// Whether a token is accepted at this moment of the clock, the expire lag included.
     #[must_use]
     pub fn token_works(&self, token: &str) -> bool {
-        self.world(|world| {
-            world
-                .tokens
-                .get(token)
-                .is_some_and(|id| world.key_authenticates(id))
-        })
+        self.world(|world| world.tokens.get(token).is_some_and(|id| world.key_authenticates(id)))
     }
 
     /// The token of a key: the truth that only a test may ask for.
@@ -283,18 +265,14 @@ impl FakeStripe {
 
 impl World {
     fn owns(&self, account: &str, key_id: &str) -> bool {
-        self.keys
-            .get(key_id)
-            .is_some_and(|key| key.account == account)
+        self.keys.get(key_id).is_some_and(|key| key.account == account)
     }
 }
 
 fn check(app: &AppSpec, destinations: &[Destination]) -> io::Result<()> {
     for key in [&app.api_key_live, &app.api_key_test] {
         if !key.contains("fake") {
-            return Err(refused(
-                "the app's keys must contain \"fake\": use no key of Stripe here",
-            ));
+            return Err(refused("the app's keys must contain \"fake\": use no key of Stripe here"));
         }
     }
     destinations.iter().try_for_each(check_destination)
@@ -305,9 +283,7 @@ fn check_destination(destination: &Destination) -> io::Result<()> {
     if url.is_some_and(|url| url.scheme() == "http" && is_loopback(&url)) {
         return Ok(());
     }
-    Err(refused(
-        "a destination must be an http:// URL on this computer",
-    ))
+    Err(refused("a destination must be an http:// URL on this computer"))
 }
 
 fn refused(why: &str) -> io::Error {

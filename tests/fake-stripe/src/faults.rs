@@ -34,20 +34,13 @@ impl CallMatch {
     /// The next POST to a path that ends with `path_suffix`.
     #[must_use]
     pub fn post(path_suffix: &str) -> Self {
-        Self {
-            method: "POST".into(),
-            path_suffix: path_suffix.into(),
-            nth: None,
-        }
+        Self { method: "POST".into(), path_suffix: path_suffix.into(), nth: None }
     }
 
     /// The next GET of a path that ends with `path_suffix`.
     #[must_use]
     pub fn get(path_suffix: &str) -> Self {
-        Self {
-            method: "GET".into(),
-            ..Self::post(path_suffix)
-        }
+        Self { method: "GET".into(), ..Self::post(path_suffix) }
     }
 
     /// The `nth` such call instead of the next (1-based).
@@ -147,11 +140,7 @@ mod tests {
             kind: FaultKind::LostResponse,
             times: 2,
         });
-        let mut hits = || {
-            !faults
-                .strike("POST", "/v2/iam/api_keys/mk_1/rotate")
-                .is_empty()
-        };
+        let mut hits = || !faults.strike("POST", "/v2/iam/api_keys/mk_1/rotate").is_empty();
         assert_eq!([hits(), hits(), hits(), hits()], [false, true, true, false]);
     }
 

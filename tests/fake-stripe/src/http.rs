@@ -28,12 +28,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .get(name)?
-            .to_str()
-            .ok()
-            .map(str::trim)
-            .filter(|value| !value.is_empty())
+        self.headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
     }
 
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
@@ -50,10 +45,7 @@ impl Request {
 
 /// The first value of `name`.
 pub(crate) fn first<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    fields
-        .iter()
-        .find(|(field, _)| field == name)
-        .map(|(_, value)| value.as_str())
+    fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
 }
 
 fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
@@ -75,10 +67,7 @@ impl Answer {
 
     pub(crate) fn html(status: u16, body: String) -> Self {
         Self::text(status, "text/html; charset=utf-8", body)
-            .with(
-                "content-security-policy",
-                "default-src 'none'; style-src 'unsafe-inline'".into(),
-            )
+            .with("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'".into())
             .with("referrer-policy", "no-referrer".into())
     }
 
@@ -87,10 +76,7 @@ impl Answer {
     }
 
     pub(crate) fn hang_up() -> Self {
-        Self {
-            hang_up: true,
-            ..Self::text(0, "text/plain", String::new())
-        }
+        Self { hang_up: true, ..Self::text(0, "text/plain", String::new()) }
     }
 
     fn text(status: u16, content_type: &str, body: String) -> Self {
@@ -136,7 +122,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let service = service_fn(move |request| {
                 let shared = Arc::clone(&shared);
-                async move { respond(&shared, request).await }
+                async move { respond(shared, request).await }
             });
             // An error here is a peer that left, or a hang-up that was ordered.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -147,7 +133,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn respond(
-    shared: &Shared,
+    shared: Arc<Shared>,
     request: hyper::Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, HungUp> {
     let (head, body) = request.into_parts();
@@ -160,7 +146,9 @@ async fn respond(
                 headers: head.headers,
                 body: body.to_bytes(),
             };
-            shared.handle(&request).await
+            // In a task of its own: a caller that gives up waiting does not stop what Stripe has begun.
+            let handled = tokio::spawn(async move { shared.handle(&request).await });
+            handled.await.map_err(|_| HungUp)?
         }
         Err(_) => Answer::html(413, "Request too large.".to_owned()),
     };

@@ -36,15 +36,12 @@ impl World {
             .filter(|key| key.created_ms <= as_of && !key.hidden)
             .filter(|key| include_expired || key.is_active(as_of))
             .map(|key| {
-                let shown = Shown {
-                    at_ms: as_of,
-                    ..self.shown(caller, None)
-                };
+                let shown = Shown { at_ms: as_of, ..self.shown(caller, None) };
                 (key.sequence, key.render(shown))
             })
             .collect();
         items.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
-        page(&items, request, &self.url)
+        page(&items, request, self.page_base())
     }
 
     /// `GET /v2/iam/api_keys/{id}`.
@@ -64,9 +61,7 @@ impl World {
             Some("secret_key") => KeyType::Secret,
             Some("publishable_key") => KeyType::Publishable,
             _ => {
-                return Err(ApiError::invalid(
-                    "type: Expected secret_key or publishable_key.",
-                ));
+                return Err(ApiError::invalid("type: Expected secret_key or publishable_key."));
             }
         };
         let permissions = permissions(body, "permissions")?.filter(|names| !names.is_empty());
@@ -74,18 +69,14 @@ impl World {
             self::permissions(body, "connect_permissions")?.filter(|names| !names.is_empty());
         let restricts = permissions.is_some() || connect_permissions.is_some();
         if kind == KeyType::Publishable && restricts {
-            return Err(ApiError::permissions_invalid(
-                "A publishable key takes no permissions.",
-            ));
+            return Err(ApiError::permissions_invalid("A publishable key takes no permissions."));
         }
         if kind == KeyType::Secret
             && !restricts
             && caller.restricted_keys
             && self.behaviour.restricted_only
         {
-            return Err(ApiError::permissions_invalid(
-                "Unrestricted keys cannot be created.",
-            ));
+            return Err(ApiError::permissions_invalid("Unrestricted keys cannot be created."));
         }
         let expires_at = self.expires_at(body)?;
         let recipient = recipient(body, kind, caller.live)?;
@@ -125,9 +116,7 @@ impl World {
             return Err(expired());
         }
         if key.permissions.is_none() && (permissions.is_some() || connect_permissions.is_some()) {
-            return Err(ApiError::permissions_invalid(
-                "This key is not a restricted key.",
-            ));
+            return Err(ApiError::permissions_invalid("This key is not a restricted key."));
         }
         let (mut before, mut after) = (Map::new(), Map::new());
         let mut permissions_changed = false;
@@ -207,10 +196,7 @@ impl World {
 
     /// What a replay answers: the key as it is now, with the secret if the switches say so (§1 "Replay").
     pub(crate) fn replay(&self, caller: &Caller, done: &Done) -> Result<Value, ApiError> {
-        let key = self
-            .keys
-            .get(&done.key_id)
-            .ok_or_else(|| ApiError::not_found("API key"))?;
+        let key = self.keys.get(&done.key_id).ok_or_else(|| ApiError::not_found("API key"))?;
         let encrypted = done
             .encrypted
             .as_ref()
@@ -241,18 +227,9 @@ impl World {
     }
 
     fn answer(&self, caller: &Caller, id: &str, encrypted: Option<EncryptedSecret>) -> Outcome {
-        let key = self
-            .keys
-            .get(id)
-            .ok_or_else(|| ApiError::not_found("API key"))?;
+        let key = self.keys.get(id).ok_or_else(|| ApiError::not_found("API key"))?;
         let body = key.render(self.shown(caller, encrypted.as_ref()));
-        Ok((
-            Done {
-                key_id: id.to_owned(),
-                encrypted,
-            },
-            body,
-        ))
+        Ok((Done { key_id: id.to_owned(), encrypted }, body))
     }
 
     fn shown<'a>(&'a self, caller: &Caller, encrypted: Option<&'a EncryptedSecret>) -> Shown<'a> {
@@ -263,10 +240,7 @@ impl World {
             with_permissions: caller.restricted_keys,
             encrypted,
             with_token: true,
-            manager: self
-                .behaviour
-                .managed_by_application
-                .then_some(self.app.id.as_str()),
+            manager: self.behaviour.managed_by_application.then_some(self.app.id.as_str()),
         }
     }
 
@@ -276,19 +250,13 @@ impl World {
             .get(id)
             .filter(|key| key.account == caller.account && !key.hidden)
             .ok_or_else(|| ApiError::not_found("API key"))?;
-        if key.live == caller.live {
-            Ok(key)
-        } else {
-            Err(ApiError::livemode_mismatch())
-        }
+        if key.live == caller.live { Ok(key) } else { Err(ApiError::livemode_mismatch()) }
     }
 
     /// The gate for live keys. The code is [X]: Stripe names none.
     fn check_activated(&self, caller: &Caller) -> Result<(), ApiError> {
-        let activated = self
-            .accounts
-            .get(&caller.account)
-            .is_some_and(|found| found.spec.activated);
+        let activated =
+            self.accounts.get(&caller.account).is_some_and(|found| found.spec.activated);
         if caller.live && !activated {
             return Err(ApiError::forbidden(
                 "account_not_activated",
@@ -346,9 +314,9 @@ fn expired() -> ApiError {
 fn reject_unknown(body: &Fields, known: &[&str]) -> Result<(), ApiError> {
     match body.keys().find(|field| !known.contains(&field.as_str())) {
         None => Ok(()),
-        Some(field) if field == "status" && known.contains(&"name") => Err(ApiError::invalid(
-            "status: Unknown field, did you mean name, note?",
-        )),
+        Some(field) if field == "status" && known.contains(&"name") => {
+            Err(ApiError::invalid("status: Unknown field, did you mean name, note?"))
+        }
         Some(field) => Err(ApiError::invalid(format!("{field}: Unknown field."))),
     }
 }
@@ -371,9 +339,7 @@ fn permissions(body: &Fields, field: &str) -> Result<Option<Vec<String>>, ApiErr
     };
     let named = |value: &Value| {
         let name = value.as_str()?;
-        let stem = name
-            .strip_suffix("_read")
-            .or_else(|| name.strip_suffix("_write"))?;
+        let stem = name.strip_suffix("_read").or_else(|| name.strip_suffix("_write"))?;
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         (!stem.is_empty() && stem.chars().all(plain)).then(|| name.to_owned())
     };
@@ -391,13 +357,10 @@ fn permissions(body: &Fields, field: &str) -> Result<Option<Vec<String>>, ApiErr
 /// The caller's public key: required for a live secret key, allowed for a sandbox one, refused for a
 /// publishable one.
 fn recipient(body: &Fields, kind: KeyType, live: bool) -> Result<Option<Recipient>, ApiError> {
-    match (
-        body.get("public_key").filter(|value| !value.is_null()),
-        kind,
-    ) {
-        (Some(_), KeyType::Publishable) => Err(ApiError::invalid(
-            "public_key: Publishable keys are not encrypted.",
-        )),
+    match (body.get("public_key").filter(|value| !value.is_null()), kind) {
+        (Some(_), KeyType::Publishable) => {
+            Err(ApiError::invalid("public_key: Publishable keys are not encrypted."))
+        }
         (Some(public_key), KeyType::Secret) => Recipient::parse(public_key).map(Some),
         (None, KeyType::Secret) if live => Err(ApiError::invalid(
             "public_key: A public key is required for secret keys in live mode.",

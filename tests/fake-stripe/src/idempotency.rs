@@ -59,14 +59,7 @@ impl Idempotency {
         now_ms: i64,
         done: Option<Done>,
     ) {
-        self.entries.insert(
-            slot,
-            Entry {
-                at_ms: now_ms,
-                fingerprint,
-                done,
-            },
-        );
+        self.entries.insert(slot, Entry { at_ms: now_ms, fingerprint, done });
     }
 
     /// Frees what is past its time; at most once a day, since `recall` looks at the age anyway.
@@ -75,7 +68,6 @@ impl Idempotency {
             return;
         }
         self.cleaned_ms = now_ms;
-        self.entries
-            .retain(|_, entry| now_ms - entry.at_ms < MEMORY_MS);
+        self.entries.retain(|_, entry| now_ms - entry.at_ms < MEMORY_MS);
     }
 }

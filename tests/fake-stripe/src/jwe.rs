@@ -30,26 +30,19 @@ impl Recipient {
         let Some(fields) = public_key.as_object() else {
             return Err(ApiError::invalid("public_key: Expected an object."));
         };
-        if let Some(unknown) = fields
-            .keys()
-            .find(|name| !["id", "pem_key"].contains(&name.as_str()))
+        if let Some(unknown) =
+            fields.keys().find(|name| !["id", "pem_key"].contains(&name.as_str()))
         {
-            return Err(ApiError::invalid(format!(
-                "public_key.{unknown}: Unknown field."
-            )));
+            return Err(ApiError::invalid(format!("public_key.{unknown}: Unknown field.")));
         }
         let id = match &public_key["id"] {
             Value::Null => None,
             Value::String(id) => Some(id.clone()),
             _ => return Err(ApiError::invalid("public_key.id: Expected a string.")),
         };
-        let algorithm = public_key["pem_key"]["algorithm"]
-            .as_str()
-            .unwrap_or_default();
+        let algorithm = public_key["pem_key"]["algorithm"].as_str().unwrap_or_default();
         if !algorithm.eq_ignore_ascii_case("rsa") {
-            return Err(ApiError::invalid(
-                "public_key.pem_key.algorithm: Only RSA is supported.",
-            ));
+            return Err(ApiError::invalid("public_key.pem_key.algorithm: Only RSA is supported."));
         }
         let pem = public_key["pem_key"]["data"].as_str().unwrap_or_default();
         let key = der_of_pem(pem)

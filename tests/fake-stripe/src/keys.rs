@@ -91,20 +91,14 @@ impl ApiKey {
     }
 
     pub(crate) fn status(&self, now: i64) -> &'static str {
-        if self.is_active(now) {
-            "active"
-        } else {
-            "expired"
-        }
+        if self.is_active(now) { "active" } else { "expired" }
     }
 
     /// `sk_live_...qLsu`.
     pub(crate) fn redacted(&self) -> String {
         let token = &self.token.0;
         let prefix = token.get(..8).unwrap_or_default();
-        let tail = token
-            .get(token.len().saturating_sub(4)..)
-            .unwrap_or_default();
+        let tail = token.get(token.len().saturating_sub(4)..).unwrap_or_default();
         format!("{prefix}...{tail}")
     }
 
@@ -143,9 +137,7 @@ impl ApiKey {
     pub(crate) fn render(&self, shown: Shown<'_>) -> Value {
         let active = self.is_active(shown.at_ms);
         // A list that lags behind an expiry does not know its time either.
-        let expires_at = self
-            .expires_at
-            .filter(|at| *at <= shown.at_ms || *at > shown.now_ms);
+        let expires_at = self.expires_at.filter(|at| *at <= shown.at_ms || *at > shown.now_ms);
         let mut object = json!({
             "id": self.id,
             "object": "v2.iam.api_key",
@@ -198,9 +190,7 @@ impl World {
         let owner = spec.account.trim_start_matches("acct_");
         // 107 bytes, the length of the ciphertext in the spec's example and so of a real token.
         let start = format!("{prefix}_{mode}_51{}", owner.get(..14).unwrap_or(owner));
-        let rest = self
-            .random
-            .alphanumeric(107_usize.saturating_sub(start.len()).max(32));
+        let rest = self.random.alphanumeric(107_usize.saturating_sub(start.len()).max(32));
         let token = Token(start + &rest);
         if let Some(at) = spec.expires_at {
             self.deadlines.insert((at, id.clone()));
@@ -307,13 +297,7 @@ impl World {
                 continue;
             }
             let changes = expiry_changes(Some(at), at, "expired");
-            self.emit_key_event(
-                "expired",
-                &id,
-                json!({"api_key": id}),
-                changes,
-                &Cause::Stripe,
-            );
+            self.emit_key_event("expired", &id, json!({"api_key": id}), changes, &Cause::Stripe);
         }
     }
 

@@ -28,11 +28,7 @@ impl RateLimits {
         }
         let limits = [
             ("", behaviour.rate_limit_per_second, "global-rate"),
-            (
-                endpoint,
-                behaviour.endpoint_rate_limit_per_second,
-                "endpoint-rate",
-            ),
+            (endpoint, behaviour.endpoint_rate_limit_per_second, "endpoint-rate"),
         ];
         for (bucket, limit, reason) in limits {
             let Some(limit) = limit else { continue };

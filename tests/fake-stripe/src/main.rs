@@ -31,14 +31,9 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options {
-        port: 12111,
-        ..Options::default()
-    };
+    let mut options = Options { port: 12111, ..Options::default() };
     while let Some(name) = arguments.next() {
-        let value = arguments
-            .next()
-            .ok_or_else(|| format!("{name} needs a value"))?;
+        let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--port" => options.port = value.parse().map_err(|_| format!("no port: {value}"))?,
             "--webhook" => {

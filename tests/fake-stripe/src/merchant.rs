@@ -11,9 +11,7 @@ use crate::world::World;
 impl World {
     /// Whether a key's token is accepted now, the expire lag included.
     pub(crate) fn key_authenticates(&self, id: &str) -> bool {
-        self.keys
-            .get(id)
-            .is_some_and(|key| key.authenticates(self.now()))
+        self.keys.get(id).is_some_and(|key| key.authenticates(self.now()))
     }
 
     pub(crate) fn customers(&mut self, call: &Call) -> Result<Value, ApiError> {

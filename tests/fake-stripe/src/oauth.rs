@@ -34,8 +34,7 @@ impl fmt::Debug for Grants {
 
 impl Grants {
     pub(crate) fn revoke(&mut self, account: &str, live: bool) {
-        self.0
-            .retain(|_, grant| grant.account != account || grant.live != live);
+        self.0.retain(|_, grant| grant.account != account || grant.live != live);
     }
 }
 
@@ -74,36 +73,20 @@ impl World {
             Some("authorization_code") => (true, first(&form, "code")),
             Some("refresh_token") => (false, first(&form, "refresh_token")),
             Some(_) => {
-                return refusal(
-                    400,
-                    "unsupported_grant_type",
-                    "This grant_type is not supported.",
-                );
+                return refusal(400, "unsupported_grant_type", "This grant_type is not supported.");
             }
             None => return refusal(400, "invalid_request", "No grant_type specified."),
         };
         let Some(presented) = presented else {
-            return refusal(
-                400,
-                "invalid_request",
-                "No code or refresh_token specified.",
-            );
+            return refusal(400, "invalid_request", "No code or refresh_token specified.");
         };
         let now = self.now();
         let usable = self.grants.0.get(presented).is_some_and(|grant| {
             grant.code == wants_code && grant.live == live && now < grant.ends_at
         });
-        let grant = if usable {
-            self.grants.0.remove(presented)
-        } else {
-            None
-        };
+        let grant = if usable { self.grants.0.remove(presented) } else { None };
         let Some(grant) = grant else {
-            let what = if wants_code {
-                "Authorization code"
-            } else {
-                "Refresh token"
-            };
+            let what = if wants_code { "Authorization code" } else { "Refresh token" };
             return refusal(
                 400,
                 "invalid_grant",
@@ -129,8 +112,5 @@ impl World {
 
 /// OAuth errors have a string in `error`.
 fn refusal(status: u16, error: &str, description: &str) -> Answer {
-    Answer::json(
-        status,
-        json!({"error": error, "error_description": description}),
-    )
+    Answer::json(status, json!({"error": error, "error_description": description}))
 }

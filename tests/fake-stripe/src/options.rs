@@ -86,11 +86,7 @@ pub struct AccountSpec {
 
 impl Default for AccountSpec {
     fn default() -> Self {
-        Self {
-            activated: true,
-            live: true,
-            test: true,
-        }
+        Self { activated: true, live: true, test: true }
     }
 }
 

@@ -1,13 +1,21 @@
-//! Cursor pages of v2 lists (stripe-api.md §6): absolute `next_page_url` and `previous_page_url`, or null.
+//! Cursor pages of v2 lists (stripe-api.md §6): `next_page_url` and `previous_page_url`, or null.
 
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
 use crate::http::Request;
+use crate::world::World;
 
 const DEFAULT_LIMIT: usize = 20;
 /// Measured (§1): more is a 400.
 const MAX_LIMIT: usize = 100;
+
+impl World {
+    /// What page URLs begin with, before the path.
+    pub(crate) fn page_base(&self) -> &str {
+        if self.behaviour.absolute_page_urls { &self.url } else { "" }
+    }
+}
 
 /// Cuts one page out of `items`, which are newest first, each with its place in creation order. The
 /// cursor is a place and not an offset, so items that appear meanwhile shift nothing.
@@ -29,15 +37,11 @@ pub(crate) fn page(
     let start = match request.param("page").map(parse_cursor) {
         None => 0,
         Some(None) => return Err(ApiError::invalid("page: Invalid page token")),
-        Some(Some(Cursor::After(place))) => items
-            .iter()
-            .position(|(at, _)| *at < place)
-            .unwrap_or(items.len()),
+        Some(Some(Cursor::After(place))) => {
+            items.iter().position(|(at, _)| *at < place).unwrap_or(items.len())
+        }
         Some(Some(Cursor::Before(place))) => {
-            let end = items
-                .iter()
-                .position(|(at, _)| *at <= place)
-                .unwrap_or(items.len());
+            let end = items.iter().position(|(at, _)| *at <= place).unwrap_or(items.len());
             end.saturating_sub(limit)
         }
     };
@@ -51,14 +55,9 @@ pub(crate) fn page(
         query.append_pair("page", &cursor);
         format!("{base}{}?{}", request.path, query.finish())
     };
-    let next = shown
-        .last()
-        .filter(|_| end < items.len())
-        .map(|(at, _)| link(format!("page_a{at}")));
-    let previous = shown
-        .first()
-        .filter(|_| start > 0)
-        .map(|(at, _)| link(format!("page_b{at}")));
+    let next =
+        shown.last().filter(|_| end < items.len()).map(|(at, _)| link(format!("page_a{at}")));
+    let previous = shown.first().filter(|_| start > 0).map(|(at, _)| link(format!("page_b{at}")));
     Ok(json!({
         "data": shown.iter().map(|(_, item)| item).collect::<Vec<_>>(),
         "next_page_url": next,
@@ -75,9 +74,5 @@ fn parse_cursor(token: &str) -> Option<Cursor> {
     if let Some(place) = token.strip_prefix("page_a") {
         return place.parse().ok().map(Cursor::After);
     }
-    token
-        .strip_prefix("page_b")?
-        .parse()
-        .ok()
-        .map(Cursor::Before)
+    token.strip_prefix("page_b")?.parse().ok().map(Cursor::Before)
 }

@@ -32,19 +32,11 @@ impl Account {
     }
 
     pub(crate) fn installed_in(&self, live: bool) -> bool {
-        if live {
-            self.installed_live
-        } else {
-            self.installed_test
-        }
+        if live { self.installed_live } else { self.installed_test }
     }
 
     fn installation(&mut self, live: bool) -> &mut bool {
-        if live {
-            &mut self.installed_live
-        } else {
-            &mut self.installed_test
-        }
+        if live { &mut self.installed_live } else { &mut self.installed_test }
     }
 }
 
@@ -131,28 +123,17 @@ impl World {
     }
 
     pub(crate) fn add_account(&mut self, id: &str, spec: AccountSpec) {
-        self.accounts.insert(
-            id.to_owned(),
-            Account {
-                spec,
-                installed_live: false,
-                installed_test: false,
-            },
-        );
+        self.accounts
+            .insert(id.to_owned(), Account { spec, installed_live: false, installed_test: false });
     }
 
     pub(crate) fn is_installed(&self, account: &str, live: bool) -> bool {
-        self.accounts
-            .get(account)
-            .is_some_and(|account| account.installed_in(live))
+        self.accounts.get(account).is_some_and(|account| account.installed_in(live))
     }
 
     /// Installs the app; false if the account does not exist in that mode. Installing again is silent.
     pub(crate) fn install(&mut self, account: &str, live: bool) -> bool {
-        let Some(found) = self
-            .accounts
-            .get_mut(account)
-            .filter(|found| found.exists_in(live))
+        let Some(found) = self.accounts.get_mut(account).filter(|found| found.exists_in(live))
         else {
             return false;
         };
@@ -175,12 +156,7 @@ impl World {
             return false;
         }
         let application = self.application_object();
-        self.emit_snapshot(
-            "account.application.deauthorized",
-            account,
-            live,
-            application,
-        );
+        self.emit_snapshot("account.application.deauthorized", account, live, application);
         self.emit_account_event("v1.account.application.deauthorized", account, live);
         self.grants.revoke(account, live);
         for id in self.managed_key_ids(account, live) {
@@ -213,10 +189,7 @@ impl World {
 
     /// The v1 Account, as far as the activation gate needs it (§4).
     pub(crate) fn account_object(&self, account: &str) -> Value {
-        let activated = self
-            .accounts
-            .get(account)
-            .is_some_and(|found| found.spec.activated);
+        let activated = self.accounts.get(account).is_some_and(|found| found.spec.activated);
         json!({
             "id": account,
             "object": "account",

@@ -27,25 +27,13 @@ pub(super) fn show(world: &World, request: &Request, account: &str) -> Answer {
     let Some(found) = world.accounts.get(account) else {
         return message(404, "Not found", "There is no such account.");
     };
-    let back = request
-        .param("return_to")
-        .map_or(String::new(), |to| hidden("return_to", to));
+    let back = request.param("return_to").map_or(String::new(), |to| hidden("return_to", to));
     let base = format!("/dashboard/{}", escape(account));
-    let mut rows: Vec<&ApiKey> = world
-        .keys
-        .values()
-        .filter(|key| key.account == account)
-        .collect();
+    let mut rows: Vec<&ApiKey> = world.keys.values().filter(|key| key.account == account).collect();
     rows.sort_unstable_by_key(|key| std::cmp::Reverse(key.sequence));
-    let rows: String = rows
-        .iter()
-        .map(|key| row(world, key, &base, &back))
-        .collect();
+    let rows: String = rows.iter().map(|key| row(world, key, &base, &back)).collect();
     let mut installations = String::new();
-    for live in [true, false]
-        .into_iter()
-        .filter(|live| found.installed_in(*live))
-    {
+    for live in [true, false].into_iter().filter(|live| found.installed_in(*live)) {
         let mode = mode_name(live);
         installations.push_str(&format!(
             "<form method=\"post\" action=\"{base}/uninstall\">{back}{}\
@@ -79,11 +67,7 @@ pub(super) fn show(world: &World, request: &Request, account: &str) -> Answer {
 fn row(world: &World, key: &ApiKey, base: &str, back: &str) -> String {
     let now = world.now();
     let name = escape(key.name.as_deref().unwrap_or("(no name)"));
-    let manager = if key.managed {
-        escape(&world.app.name)
-    } else {
-        "you".to_owned()
-    };
+    let manager = if key.managed { escape(&world.app.name) } else { "you".to_owned() };
     let mut status = key.status(now).to_owned();
     if let Some(at) = key.expires_at {
         let word = if key.is_active(now) { "until" } else { "since" };
@@ -124,21 +108,18 @@ pub(super) fn act(world: &mut World, request: &Request, account: &str, path: &[&
         |world: &World, id: &str| world.keys.get(id).is_some_and(|key| key.account == account);
     let done = match path {
         ["keys", id, "expire"] => {
-            let secret = world
-                .keys
-                .get(*id)
-                .is_some_and(|key| key.kind == KeyType::Secret);
+            let secret = world.keys.get(*id).is_some_and(|key| key.kind == KeyType::Secret);
             if !secret && owns(world, id) {
                 return message(400, "Not expired", "You can't expire a publishable key.");
             }
             owns(world, id) && world.expire_in_dashboard(id)
         }
         ["keys", id, "rotate"] => {
-            let minutes = first(&form, "overlap_minutes").and_then(|text| text.parse().ok());
-            owns(world, id)
-                && world
-                    .rotate_in_dashboard(id, minutes.unwrap_or(0))
-                    .is_some()
+            // Zero ends the old key at once, so nothing but a number may stand for it.
+            let Ok(minutes) = first(&form, "overlap_minutes").unwrap_or("0").parse() else {
+                return message(400, "Not rotated", "The overlap is a number of minutes.");
+            };
+            owns(world, id) && world.rotate_in_dashboard(id, minutes).is_some()
         }
         ["uninstall"] => {
             let keys = match field(&form, "keys") {
@@ -152,11 +133,7 @@ pub(super) fn act(world: &mut World, request: &Request, account: &str, path: &[&
         _ => false,
     };
     if !done {
-        return message(
-            404,
-            "Nothing was done",
-            "There is no such account, key or installation.",
-        );
+        return message(404, "Nothing was done", "There is no such account, key or installation.");
     }
     match first(&form, "return_to").map(loopback_url) {
         Some(Some(url)) => Answer::redirect(url.as_str()),
@@ -168,10 +145,7 @@ pub(super) fn act(world: &mut World, request: &Request, account: &str, path: &[&
 impl World {
     /// A user expires a key; false if it is not active.
     pub(crate) fn expire_in_dashboard(&mut self, id: &str) -> bool {
-        let active = self
-            .keys
-            .get(id)
-            .is_some_and(|key| key.is_active(self.now()));
+        let active = self.keys.get(id).is_some_and(|key| key.is_active(self.now()));
         if active {
             self.expire_now(id, &Cause::Dashboard);
         }
@@ -181,9 +155,7 @@ impl World {
     /// A user rotates a key; the new one's secret is shown to the user and never to the app. Zero minutes
     /// end the old key at once. `None` if it is not active or already rotated.
     pub(crate) fn rotate_in_dashboard(&mut self, id: &str, overlap_minutes: i64) -> Option<String> {
-        self.keys
-            .get(id)
-            .filter(|key| key.is_active(self.now()) && !key.rotated)?;
+        self.keys.get(id).filter(|key| key.is_active(self.now()) && !key.rotated)?;
         let overlap = Some(overlap_minutes.clamp(0, 10_080)).filter(|minutes| *minutes > 0);
         self.rotate_key(id, overlap, &Cause::Dashboard)
     }

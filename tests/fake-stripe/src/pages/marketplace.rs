@@ -26,11 +26,7 @@ struct Link {
 
 pub(super) fn answer(world: &mut World, request: &Request, path: &[&str]) -> Answer {
     // A POST may leave out what the address already says; what the form says wins.
-    let form = if request.method == "POST" {
-        request.form()
-    } else {
-        request.query.clone()
-    };
+    let form = if request.method == "POST" { request.form() } else { request.query.clone() };
     let link = match read_link(world, path, &form) {
         Ok(link) => link,
         Err(why) => return message(400, "This link does not work", why),
@@ -87,11 +83,7 @@ fn choose(world: &World, link: &Link, form: &[(String, String)]) -> Answer {
     let mode = mode_name(link.live);
     let app = escape(&world.app.name);
     let mut choices = String::new();
-    for (id, account) in world
-        .accounts
-        .iter()
-        .filter(|(_, found)| found.exists_in(link.live))
-    {
+    for (id, account) in world.accounts.iter().filter(|(_, found)| found.exists_in(link.live)) {
         let mut remarks = String::new();
         if account.installed_in(link.live) {
             remarks.push_str(" (already installed)");
@@ -124,11 +116,7 @@ fn choose(world: &World, link: &Link, form: &[(String, String)]) -> Answer {
 
 fn install(world: &mut World, link: Link, account: &str) -> Answer {
     if !world.install(account, link.live) {
-        return message(
-            400,
-            "Not installed",
-            "There is no such account in this mode.",
-        );
+        return message(400, "Not installed", "There is no such account in this mode.");
     }
     let mut url = link.redirect_uri;
     if link.oauth {
@@ -142,9 +130,7 @@ fn install(world: &mut World, link: Link, account: &str) -> Answer {
     let signature = install_signature(world, link.state.as_deref(), &user, account);
     {
         let mut query = url.query_pairs_mut();
-        query
-            .append_pair("user_id", &user)
-            .append_pair("account_id", account);
+        query.append_pair("user_id", &user).append_pair("account_id", account);
         if let Some(state) = &link.state {
             query.append_pair("state", state);
         }
@@ -160,17 +146,8 @@ fn install(world: &mut World, link: Link, account: &str) -> Answer {
 /// left out (§5a).
 fn install_signature(world: &World, state: Option<&str>, user: &str, account: &str) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let state = state.map_or(String::new(), |state| {
-        format!("\"state\":{},", quoted(state))
-    });
-    let body = format!(
-        "{{{state}\"user_id\":{},\"account_id\":{}}}",
-        quoted(user),
-        quoted(account)
-    );
-    sign(
-        &[&world.app.signing_secret],
-        world.now().div_euclid(1000),
-        body.as_bytes(),
-    )
+    let state = state.map_or(String::new(), |state| format!("\"state\":{},", quoted(state)));
+    let body =
+        format!("{{{state}\"user_id\":{},\"account_id\":{}}}", quoted(user), quoted(account));
+    sign(&[&world.app.signing_secret], world.now().div_euclid(1000), body.as_bytes())
 }

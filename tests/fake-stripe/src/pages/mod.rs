@@ -12,8 +12,8 @@ use crate::http::{Answer, Request, first};
 use crate::world::World;
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8a8f98;--accent:#4b3fd6}\
-body{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}\
+:root{color-scheme:light;--line:#767c86;--accent:#4b3fd6}\
+body{background:#fff;color:#1a1b1f;font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.5rem}fieldset,table{border:1px solid var(--line);border-radius:.4rem;margin:1rem 0}\
 fieldset{padding:.5rem 1rem}label{display:block;padding:.4rem 0}table{border-collapse:collapse;width:100%}\
 caption{text-align:left;font-weight:600;padding:.4rem 0}th,td{border-top:1px solid var(--line);padding:.4rem;\
@@ -60,11 +60,7 @@ fn document(status: u16, title: &str, main: &str) -> Answer {
 }
 
 fn message(status: u16, title: &str, text: &str) -> Answer {
-    document(
-        status,
-        title,
-        &format!("<p role=\"alert\">{}</p>", escape(text)),
-    )
+    document(status, title, &format!("<p role=\"alert\">{}</p>", escape(text)))
 }
 
 fn escape(text: &str) -> String {
@@ -83,17 +79,12 @@ fn escape(text: &str) -> String {
 }
 
 fn hidden(name: &str, value: &str) -> String {
-    format!(
-        "<input type=\"hidden\" name=\"{name}\" value=\"{}\">",
-        escape(value)
-    )
+    format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value))
 }
 
 /// A URL that stays on this computer. The double sends a browser nowhere else.
 fn loopback_url(text: &str) -> Option<Url> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     is_loopback(&url).then_some(url)
 }
 
