@@ -6,6 +6,7 @@
 
 pub mod class;
 pub mod domain;
+pub mod runtime;
 pub mod store;
 pub mod stripe;
 pub mod vault;

@@ -205,6 +205,11 @@ impl Change {
         &self.account
     }
 
+    /// When it is recorded.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The rows to write; one that is not in the account any more is deleted.
     pub fn touched(&self) -> &BTreeSet<RowName> {
         &self.touched

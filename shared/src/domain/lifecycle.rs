@@ -24,6 +24,8 @@ pub enum State {
         material: Material,
         /// When the answer arrived.
         issued_at: Timestamp,
+        /// When Stripe ends the key that this one was rotated from.
+        predecessor_dies_at: Option<Timestamp>,
     },
     /// The key was opened and Stripe accepted it.
     Proven {
@@ -33,6 +35,8 @@ pub enum State {
         material: Material,
         /// When the answer arrived.
         issued_at: Timestamp,
+        /// When Stripe ends the key that this one was rotated from.
+        predecessor_dies_at: Option<Timestamp>,
     },
     /// The one key of its slot that is served.
     Current {
@@ -144,7 +148,12 @@ pub enum Trouble {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
     /// Stripe answered with the secret.
-    Answered { key: KeyId, material: Material, at: Timestamp },
+    Answered {
+        key: KeyId,
+        material: Material,
+        at: Timestamp,
+        predecessor_dies_at: Option<Timestamp>,
+    },
     /// Stripe answered that the key exists, but its secret is gone: it has to be ended.
     AnsweredWithoutSecret { key: KeyId, at: Timestamp },
     /// Stripe was asked and the outcome is unknown, or it refused for now.
@@ -156,7 +165,7 @@ pub enum Happened {
     /// It takes its place as the slot's key.
     Promoted { rotates_at: Option<Timestamp> },
     /// A later generation took its place.
-    Superseded { dies_at: Timestamp },
+    Superseded { dies_at: Timestamp, try_at: Timestamp },
     /// It is to be replaced at once.
     RotationAsked { at: Timestamp },
     /// Stripe will end it at this instant.
@@ -228,8 +237,8 @@ impl State {
         let illegal = Err(Illegal { from });
         match self {
             Self::Requested { mut intent } => match happened {
-                Happened::Answered { key, material, at } => {
-                    Ok(Self::Issued { key, material, issued_at: at })
+                Happened::Answered { key, material, at, predecessor_dies_at } => {
+                    Ok(Self::Issued { key, material, issued_at: at, predecessor_dies_at })
                 }
                 Happened::AnsweredWithoutSecret { key, at } => Ok(Self::Retiring {
                     key,
@@ -255,8 +264,10 @@ impl State {
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. } => illegal,
             },
-            Self::Issued { key, material, issued_at } => match happened {
-                Happened::Proved => Ok(Self::Proven { key, material, issued_at }),
+            Self::Issued { key, material, issued_at, predecessor_dies_at } => match happened {
+                Happened::Proved => {
+                    Ok(Self::Proven { key, material, issued_at, predecessor_dies_at })
+                }
                 Happened::DidNotOpen { at } => Ok(Self::Undecryptable { key, material, at }),
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                 Happened::GivenUp { at, trouble } => {
@@ -271,7 +282,7 @@ impl State {
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. } => illegal,
             },
-            Self::Proven { key, material, issued_at } => match happened {
+            Self::Proven { key, material, issued_at, .. } => match happened {
                 Happened::Promoted { rotates_at } => {
                     Ok(Self::Current { key, material, issued_at, rotates_at, doom: None })
                 }
@@ -288,11 +299,11 @@ impl State {
                 | Happened::GivenUp { .. } => illegal,
             },
             Self::Current { key, material, issued_at, rotates_at, doom } => match happened {
-                Happened::Superseded { dies_at } => Ok(Self::Retiring {
+                Happened::Superseded { dies_at, try_at } => Ok(Self::Retiring {
                     key,
                     material: Some(material),
                     dies_at,
-                    try_at: dies_at,
+                    try_at,
                     attempts: 0,
                     ending: Ending::Superseded,
                 }),

@@ -184,6 +184,11 @@ impl Generation {
     /// No slot gets this far; the end of a range.
     pub const LAST: Self = Self(u32::MAX);
 
+    /// The generation of this number; `None` for 0, which no key has.
+    pub fn from_number(number: u32) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
     /// The number, from 1.
     pub fn number(self) -> u32 {
         self.0

@@ -1,0 +1,312 @@
+//! The way to AWS: region, credentials, endpoints, roots of trust, time limits. One HTTP client for all.
+//!
+//! Reads what the Lambda runtime sets and what `AWS_ENDPOINT_URL…` and `AWS_CA_BUNDLE` ask for, and
+//! refuses to guess the rest: profiles, instance metadata and web identity are `aws-config`'s business,
+//! which costs a cold start time and a second root store.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_types::SdkConfig;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use url::Url;
+
+use crate::class::Class;
+
+/// Everything that the clients of AWS services share. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Aws {
+    shared: SdkConfig,
+    dynamodb: Option<String>,
+    kms: Option<String>,
+    secrets_manager: Option<String>,
+}
+
+/// Why the settings do not lead to AWS. Names the variable, never its value.
+#[derive(Debug, thiserror::Error)]
+pub enum AwsSettingsError {
+    /// A variable that the Lambda runtime always sets is not set.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// An endpoint is not an absolute `http` or `https` URL.
+    #[error("{0} is not an http or https URL")]
+    Endpoint(&'static str),
+    /// The file that `AWS_CA_BUNDLE` names cannot be read.
+    #[error("the file that AWS_CA_BUNDLE names cannot be read")]
+    CaBundleUnreadable(#[source] io::Error),
+    /// The file that `AWS_CA_BUNDLE` names holds no certificate, or one that is no certificate.
+    #[error("the file that AWS_CA_BUNDLE names is not a PEM file of certificates")]
+    CaBundleInvalid,
+    /// The SDK refuses its own TLS settings.
+    #[error("the TLS settings are refused")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl AwsSettingsError {
+    /// What kind of failure this is: a program that starts with wrong settings needs its operator.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Missing(_)
+            | Self::Endpoint(_)
+            | Self::CaBundleUnreadable(_)
+            | Self::CaBundleInvalid
+            | Self::Tls(_) => Class::Fault,
+        }
+    }
+}
+
+impl Aws {
+    /// Reads the settings through `lookup`, usually the environment. An empty value counts as unset.
+    ///
+    /// `AWS_REGION` or `AWS_DEFAULT_REGION`; `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, where
+    /// there is one, `AWS_SESSION_TOKEN`; `AWS_ENDPOINT_URL` for all services and
+    /// `AWS_ENDPOINT_URL_DYNAMODB`, `…_KMS`, `…_SECRETS_MANAGER` before it for one; `AWS_CA_BUNDLE`, a
+    /// PEM file whose certificates are trusted besides the compiled-in roots.
+    ///
+    /// The credentials are read once: Lambda ends a sandbox before those it gave it run out.
+    pub fn from_settings(
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, AwsSettingsError> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let required = |name| lookup(name).ok_or(AwsSettingsError::Missing(name));
+        let endpoint = |name| lookup(name).map(|url| checked(name, url)).transpose();
+
+        let region = lookup("AWS_REGION")
+            .or_else(|| lookup("AWS_DEFAULT_REGION"))
+            .ok_or(AwsSettingsError::Missing("AWS_REGION"))?;
+        let credentials = Credentials::new(
+            required("AWS_ACCESS_KEY_ID")?,
+            required("AWS_SECRET_ACCESS_KEY")?,
+            lookup("AWS_SESSION_TOKEN"),
+            None,
+            "environment",
+        );
+        let mut roots = TrustStore::empty().with_pem_certificate(compiled_in_roots());
+        if let Some(path) = lookup("AWS_CA_BUNDLE") {
+            let pem = std::fs::read(path).map_err(AwsSettingsError::CaBundleUnreadable)?;
+            check_bundle(&pem)?;
+            roots.add_pem_certificate(pem);
+        }
+        let shared = shared(region, credentials, roots, endpoint("AWS_ENDPOINT_URL")?)?;
+        Ok(Self {
+            shared,
+            dynamodb: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
+            kms: endpoint("AWS_ENDPOINT_URL_KMS")?,
+            secrets_manager: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
+        })
+    }
+
+    /// The way to emulators at one plain `http` endpoint: made-up credentials, region `us-east-1`, no
+    /// root of trust at all, so that nothing reached this way can be taken for AWS.
+    pub fn local(endpoint: &str) -> Result<Self, AwsSettingsError> {
+        let endpoint = checked("the local endpoint", endpoint.to_owned())?;
+        let credentials = Credentials::new("local", "local", None, None, "local");
+        let region = "us-east-1".to_owned();
+        let shared = shared(region, credentials, TrustStore::empty(), Some(endpoint))?;
+        Ok(Self { shared, dynamodb: None, kms: None, secrets_manager: None })
+    }
+
+    /// A client of DynamoDB.
+    pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.shared);
+        if self.dynamodb.is_some() {
+            config.set_endpoint_url(self.dynamodb.clone());
+        }
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
+    /// A client of KMS.
+    pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
+        let mut config = aws_sdk_kms::config::Builder::from(&self.shared);
+        if self.kms.is_some() {
+            config.set_endpoint_url(self.kms.clone());
+        }
+        aws_sdk_kms::Client::from_conf(config.build())
+    }
+
+    /// A client of Secrets Manager.
+    pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        let mut config = aws_sdk_secretsmanager::config::Builder::from(&self.shared);
+        if self.secrets_manager.is_some() {
+            config.set_endpoint_url(self.secrets_manager.clone());
+        }
+        aws_sdk_secretsmanager::Client::from_conf(config.build())
+    }
+}
+
+impl fmt::Debug for Aws {
+    /// Says where, never with which credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aws")
+            .field("region", &self.shared.region())
+            .field("endpoint", &self.shared.endpoint_url())
+            .finish_non_exhaustive()
+    }
+}
+
+fn shared(
+    region: String,
+    credentials: Credentials,
+    roots: TrustStore,
+    endpoint: Option<String>,
+) -> Result<SdkConfig, AwsSettingsError> {
+    let tls = TlsContext::builder()
+        .with_trust_store(roots)
+        .build()
+        .map_err(|refused| AwsSettingsError::Tls(Box::new(refused)))?;
+    let http = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(tls)
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts);
+    config.set_endpoint_url(endpoint);
+    Ok(config.build())
+}
+
+/// Mozilla's roots as the SDK takes them: PEM. They travel in the binary, as those of the Stripe client
+/// do, so that what is trusted does not depend on the image that the code happens to run on.
+fn compiled_in_roots() -> String {
+    let mut pem = String::new();
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        STANDARD.encode_string(root, &mut pem);
+        pem.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    pem
+}
+
+/// Parses the bundle the way the SDK's HTTP client will: that one panics on what it cannot parse.
+fn check_bundle(pem: &[u8]) -> Result<(), AwsSettingsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|_| AwsSettingsError::CaBundleInvalid)?;
+        roots.add(certificate).map_err(|_| AwsSettingsError::CaBundleInvalid)?;
+    }
+    if roots.is_empty() { Err(AwsSettingsError::CaBundleInvalid) } else { Ok(()) }
+}
+
+fn checked(name: &'static str, url: String) -> Result<String, AwsSettingsError> {
+    let is_http = Url::parse(&url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if is_http { Ok(url) } else { Err(AwsSettingsError::Endpoint(name)) }
+}
+
+/// A connection within AWS takes milliseconds; one that takes seconds is better tried elsewhere.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Three attempts and their pauses stay below the webhook's patience and a function's time limit.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The SDK's standard: one call and two repeats, behind its own token bucket.
+const ATTEMPTS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use aws_sdk_dynamodb::error::SdkError;
+
+    use super::*;
+
+    fn settings(more: &[(&'static str, &str)]) -> impl Fn(&str) -> Option<String> + use<> {
+        let mut map: HashMap<&str, String> = [
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "very-secret"),
+            ("AWS_SESSION_TOKEN", "also-secret"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()))
+        .into();
+        map.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        move |name| map.get(name).cloned()
+    }
+
+    #[test]
+    fn a_missing_setting_is_refused_by_name() {
+        for name in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+            let refused = Aws::from_settings(settings(&[(name, "")])).unwrap_err();
+            assert_eq!(refused.to_string(), format!("{name} is not set"));
+            assert_eq!(refused.class(), Class::Fault);
+        }
+        let default_region = settings(&[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "eu-west-1")]);
+        assert!(Aws::from_settings(default_region).is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_of_one_service_goes_before_that_of_all() {
+        let aws = Aws::from_settings(settings(&[
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:2"),
+        ]))
+        .unwrap();
+        assert_eq!(aws.shared.endpoint_url(), Some("http://127.0.0.1:1"));
+        assert_eq!(aws.kms.as_deref(), Some("http://127.0.0.1:2"));
+        assert_eq!(aws.dynamodb, None);
+        let refused = Aws::from_settings(settings(&[("AWS_ENDPOINT_URL_DYNAMODB", "127.0.0.1")]));
+        assert!(matches!(refused, Err(AwsSettingsError::Endpoint("AWS_ENDPOINT_URL_DYNAMODB"))));
+    }
+
+    #[test]
+    fn a_bundle_that_would_make_the_http_client_panic_is_refused_at_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle.pem");
+        let load = || {
+            Aws::from_settings(settings(&[("AWS_CA_BUNDLE", path.to_str().unwrap())])).map(|_| ())
+        };
+        assert!(matches!(load(), Err(AwsSettingsError::CaBundleUnreadable(_))));
+        for bad in [
+            "",
+            "not a certificate",
+            "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(matches!(load(), Err(AwsSettingsError::CaBundleInvalid)), "{bad}");
+        }
+        let good = STANDARD.encode(&webpki_root_certs::TLS_SERVER_ROOT_CERTS[0]);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{good}\n-----END CERTIFICATE-----\n");
+        std::fs::write(&path, pem).unwrap();
+        assert!(load().is_ok());
+    }
+
+    #[test]
+    fn every_compiled_in_root_is_one_that_the_http_client_accepts() {
+        assert!(check_bundle(compiled_in_roots().as_bytes()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_client_with_all_roots_comes_as_far_as_the_connection() {
+        let nowhere = settings(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:1")]);
+        let dynamodb = Aws::from_settings(nowhere).unwrap().dynamodb();
+        let failed = dynamodb.list_tables().send().await.unwrap_err();
+        assert!(matches!(failed, SdkError::DispatchFailure(_)), "{failed:?}");
+    }
+
+    #[test]
+    fn credentials_are_not_in_a_debug_text() {
+        let text = format!("{:?}", Aws::from_settings(settings(&[])).unwrap());
+        assert!(text.contains("eu-central-1"));
+        assert!(!text.contains("secret") && !text.contains("AKID"), "{text}");
+    }
+}

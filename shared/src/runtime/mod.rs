@@ -1,0 +1,3 @@
+//! What a running program is made of: clients, settings, logging.
+
+pub mod aws;

@@ -1,0 +1,259 @@
+//! What Stripe told us, row by row, and what is due.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+
+use super::rows::{Item, number, string};
+use super::{Error, EventRef, Store, error, keys, page_size, rows};
+use crate::domain::event::Notification;
+use crate::domain::slot::AccountRef;
+use crate::domain::time::Timestamp;
+
+/// Whether an event was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is stored now, open.
+    New,
+    /// It was stored before, and stays as it is: open or done.
+    Duplicate,
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// What Stripe said.
+    pub notification: Notification,
+    /// Whether it still has to be applied.
+    pub open: bool,
+}
+
+/// Something whose time has come.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// An account with a deadline in it.
+    Account(AccountRef),
+    /// An event that nobody has applied yet.
+    Event(EventRef),
+}
+
+impl Store {
+    /// Records an event unless it is recorded already. It is due after a minute: the stream, which is
+    /// faster, gets its chance first.
+    ///
+    /// A repeat of the SDK's after a lost answer reads as [`Recorded::Duplicate`], which is as good.
+    pub async fn put_event(&self, event: &Notification, now: Timestamp) -> Result<Recorded, Error> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(rows::of_event(event, now.plus(STREAM_CHANCE))?))
+            .condition_expression(super::IS_NEW)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Recorded::New),
+            Err(failed) if is_failed_condition(failed.code()) => Ok(Recorded::Duplicate),
+            Err(failed) => Err(error::of_call(failed)),
+        }
+    }
+
+    /// Reads one event; `None` when it is not recorded. One that outlived its `ttl` and is still there is
+    /// returned: applying it twice is harmless, losing it is not.
+    pub async fn event(&self, event: &EventRef) -> Result<Option<StoredEvent>, Error> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key("pk", string(keys::partition(&event.account)))
+            .key("sk", string(keys::event(event)))
+            .send()
+            .await
+            .map_err(error::of_call)?;
+        found.item.map(rows::event).transpose()
+    }
+
+    /// Marks an event done without a change to an account: one for an account that is not known here.
+    /// [`Error::NoSuchEvent`] when it is not recorded.
+    pub async fn close_event(&self, event: &Notification, now: Timestamp) -> Result<(), Error> {
+        let closed = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", string(keys::partition(&event.account)))
+            .key("sk", string(keys::event(&event.into())))
+            .condition_expression(EXISTS)
+            .update_expression(DONE)
+            .expression_attribute_values(":now", number(now.millis()))
+            .send()
+            .await;
+        match closed {
+            Ok(_) => Ok(()),
+            Err(failed) if is_failed_condition(failed.code()) => Err(Error::NoSuchEvent),
+            Err(failed) => Err(error::of_call(failed)),
+        }
+    }
+
+    /// Makes an event due at `until`, as long as it is open; one that is done stays done.
+    pub async fn postpone_event(
+        &self,
+        event: &Notification,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let key = (keys::partition(&event.account), keys::event(&event.into()));
+        self.postpone(key, OPEN, None, until).await
+    }
+
+    /// Sets aside something due that cannot be dealt with, so that it does not stand at the head of every
+    /// sweep: it is due again at `until`. Leaves alone what is done or was put off meanwhile, and needs
+    /// neither to read the row nor to know the account's version.
+    pub async fn set_aside(
+        &self,
+        due: &Due,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let key = match due {
+            Due::Account(at) => (keys::partition(at), keys::HEAD.to_owned()),
+            Due::Event(event) => (keys::partition(&event.account), keys::event(event)),
+        };
+        self.postpone(key, STILL_DUE, Some(now), until).await
+    }
+
+    /// Reads what is due by `now` in one shard (0 to [`super::SHARDS`] - 1), the longest waiting first, at
+    /// most `limit`.
+    ///
+    /// The index is written a moment after the table: what is missing now is found by the next sweep, and
+    /// what is found may be done already. A row whose key names nothing is logged and passed over.
+    pub async fn due(&self, shard: u8, now: Timestamp, limit: u32) -> Result<Vec<Due>, Error> {
+        let mut due = Vec::new();
+        if limit == 0 {
+            return Ok(due);
+        }
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(super::table::DEFINITION.index.name)
+                .key_condition_expression("due_shard = :shard AND due_at <= :now")
+                .expression_attribute_values(":shard", number(shard))
+                .expression_attribute_values(":now", number(now.millis()))
+                .limit(page_size(limit, due.len()))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(error::of_call)?;
+            for item in page.items.unwrap_or_default() {
+                if let Some(named) = due_of(&item) {
+                    due.push(named);
+                } else {
+                    let (pk, sk) = rows::key_of(&item).unwrap_or_default();
+                    tracing::error!(row.pk = pk, row.sk = sk, "a due row has no key that is known");
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() || due.len() >= limit as usize {
+                return Ok(due);
+            }
+        }
+    }
+
+    /// Reads an account's events, the newest first, at most `limit`.
+    pub async fn events(&self, at: &AccountRef, limit: u32) -> Result<Vec<StoredEvent>, Error> {
+        let mut events = Vec::new();
+        if limit == 0 {
+            return Ok(events);
+        }
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :events)")
+                .expression_attribute_values(":pk", string(keys::partition(at)))
+                .expression_attribute_values(":events", string(keys::EVENTS))
+                .scan_index_forward(false)
+                .limit(page_size(limit, events.len()))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(error::of_call)?;
+            for item in page.items.unwrap_or_default() {
+                events.push(rows::event(item)?);
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() || events.len() >= limit as usize {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// The part of a change's transaction that marks its event done.
+    pub(super) fn mark_done(
+        &self,
+        event: &EventRef,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, Error> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .key("pk", string(keys::partition(&event.account)))
+            .key("sk", string(keys::event(event)))
+            .condition_expression(EXISTS)
+            .update_expression(DONE)
+            .expression_attribute_values(":now", number(now.millis()))
+            .build()
+            .map_err(|refused| Error::unwritable("event row", refused))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    async fn postpone(
+        &self,
+        (pk, sk): (String, String),
+        condition: &str,
+        now: Option<Timestamp>,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", string(pk))
+            .key("sk", string(sk))
+            .condition_expression(condition)
+            .update_expression("SET due_at = :until")
+            .expression_attribute_values(":until", number(until.millis()));
+        if let Some(now) = now {
+            update = update.expression_attribute_values(":now", number(now.millis()));
+        }
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(failed) if is_failed_condition(failed.code()) => Ok(()),
+            Err(failed) => Err(error::of_call(failed)),
+        }
+    }
+}
+
+fn due_of(item: &Item) -> Option<Due> {
+    let (pk, sk) = rows::key_of(item)?;
+    if sk == keys::HEAD {
+        keys::parse_partition(pk).map(Due::Account)
+    } else {
+        keys::parse_stream_key(pk, sk).map(Due::Event)
+    }
+}
+
+fn is_failed_condition(code: Option<&str>) -> bool {
+    code == Some("ConditionalCheckFailedException")
+}
+
+/// How long an event waits for the stream before a sweep takes it.
+const STREAM_CHANCE: Duration = Duration::from_secs(60);
+const EXISTS: &str = "attribute_exists(pk)";
+const OPEN: &str = "attribute_exists(due_shard)";
+const STILL_DUE: &str = "attribute_exists(due_shard) AND due_at <= :now";
+const DONE: &str = "REMOVE due_shard, due_at SET done_at = :now";
