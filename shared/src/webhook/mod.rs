@@ -4,4 +4,5 @@
 //! What a payload holds beyond [`crate::domain::event::Notification`] (personal data, mostly) is dropped here.
 
 pub mod install_link;
+pub mod payload;
 pub mod signature;
