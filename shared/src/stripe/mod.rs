@@ -1,1 +1,21 @@
-//! Stripe.
+//! The calls to Stripe: one client, one place where its wire form is known.
+//!
+//! Source: `stripe-api.md` sections 1, 2, 5 and 6. Answers are read by allow-list: a body may hold keys of the
+//! whole account in the clear (a sandbox's list does), so nothing is kept but the named fields, and no body and
+//! no message of Stripe's reaches a log or an error. What to do about a failure is the caller's decision:
+//! [`Error::class`], [`Error::is_ambiguous`] and [`Error::refusal`] say what is known.
+
+mod answer;
+mod client;
+mod error;
+mod key;
+mod pace;
+mod page;
+mod retry;
+#[cfg(test)]
+mod testing;
+mod tls;
+
+pub use client::{AppKeys, Options, Stripe};
+pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};
+pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};
