@@ -8,6 +8,7 @@
 mod answer;
 mod client;
 mod error;
+mod event;
 mod key;
 mod pace;
 mod page;
@@ -18,4 +19,5 @@ mod tls;
 
 pub use client::{AppKeys, Options, Stripe};
 pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};
+pub use event::{EventKeys, EventQuery, FullEvent};
 pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};

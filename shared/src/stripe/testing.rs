@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::{AppKeys, Options, Stripe};
-use crate::domain::id::{AccountId, KeyId};
+use crate::domain::id::{AccountId, EventId, KeyId};
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{AccountRef, Mode};
 
@@ -129,6 +129,10 @@ pub(super) fn client_at(base: &str, timeout: Duration) -> Stripe {
 
 pub(super) fn account() -> AccountRef {
     AccountRef::new(Mode::Live, AccountId::parse("acct_1").unwrap())
+}
+
+pub(super) fn event_id(text: &str) -> EventId {
+    EventId::parse(text).unwrap()
 }
 
 pub(super) fn key_id(text: &str) -> KeyId {
