@@ -173,7 +173,8 @@ impl Stripe {
         self.change(at, &format!("{PATH}/{key}"), &body, idempotency_key).await
     }
 
-    /// Ends a key. Stripe calls that immediate; one measurement saw it work for nine seconds more.
+    /// Ends a key. Stripe calls that immediate; one measurement saw it work for nine seconds more, so
+    /// [`Stripe::probe`] has the last word.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@ mod key;
 mod oauth;
 mod pace;
 mod page;
+mod probe;
 mod retry;
 #[cfg(test)]
 mod testing;
@@ -23,3 +24,4 @@ pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};
 pub use event::{EventKeys, EventQuery, FullEvent};
 pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};
 pub use oauth::Authorized;
+pub use probe::Liveness;
