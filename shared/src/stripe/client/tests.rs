@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::class::Class;
-use crate::stripe::Refusal;
 use crate::stripe::testing::{Reply, Server, account, client, client_at, key_id};
+use crate::stripe::{EventQuery, Refusal};
 
 fn built(api_base: &str, live: Option<&str>, max_rps: u32) -> Result<(), Error> {
     let options = Options {
@@ -238,4 +238,18 @@ async fn tls_is_offered_with_http_2_and_a_handshake_that_fails_reached_nobody() 
     let hello = hellos.await.unwrap();
     assert_eq!(hello[..2], [0x16, 0x03], "a TLS handshake record");
     assert!(hello.windows(12).any(|bytes| bytes == b"\x02h2\x08http/1.1"), "ALPN");
+}
+
+#[test]
+fn calls_can_be_made_from_any_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    fn is_shared<T: Send + Sync>(_: &T) {}
+    let stripe = client_at("http://127.0.0.1:1", Duration::from_secs(1));
+    let (at, key) = (account(), key_id("mk_1"));
+    let query = EventQuery { types: &[], from: None, to: None, limit: 1 };
+    is_shared(&stripe);
+    is_send(&stripe.list(&at, true));
+    is_send(&stripe.events(&at, &query));
+    is_send(&stripe.expire(&at, &key, "idem"));
+    is_send(&stripe.exchange_code(Mode::Live, "ac_1"));
 }
