@@ -6,9 +6,15 @@
 
 pub mod class;
 pub mod domain;
+pub mod http;
+pub mod ingest;
+pub mod install;
 pub mod runtime;
+pub mod serve;
+pub mod steward;
 pub mod store;
 pub mod stripe;
+pub mod sweep;
 pub mod vault;
 pub mod webhook;
 

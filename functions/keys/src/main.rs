@@ -1,0 +1,12 @@
+//! The `keys` Lambda function.
+
+use keysteward::runtime::{assemble, lambda, log, settings};
+use keysteward_keys::respond;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    log::to_stdout();
+    let service = &assemble::keys(&settings::environment)?;
+    lambda::run_http(|request| respond(service, request)).await?;
+    Ok(())
+}

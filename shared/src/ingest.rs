@@ -1,0 +1,153 @@
+//! Applying an event: it is a hint, so everything but an uninstall is checked with Stripe first.
+
+use crate::domain::account::{Account, Change, HoldReason, Status};
+use crate::domain::audit::{Action, Actor, Phase};
+use crate::domain::event::{Notification, Topic};
+use crate::domain::id::KeyId;
+use crate::domain::lifecycle::State;
+use crate::domain::slot::{Generation, Slot};
+use crate::domain::time::Timestamp;
+use crate::steward::{Error, Steward};
+use crate::store::EventRef;
+use crate::stripe::Refusal;
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingested {
+    /// It changed the account, or woke it.
+    Applied,
+    /// It says nothing that matters here: an unknown account, a key not ours, or applied before.
+    Nothing,
+    /// The account is held by somebody else, or Stripe could not be asked: the row stays open and the
+    /// sweep takes it.
+    Deferred,
+}
+
+impl Steward {
+    /// Applies the event of one row, and marks the row done in the same transaction.
+    pub async fn ingest(&self, event: &EventRef, deadline: Timestamp) -> Result<Ingested, Error> {
+        let Some(stored) = self.store.event(event).await? else { return Ok(Ingested::Nothing) };
+        if !stored.open {
+            return Ok(Ingested::Nothing);
+        }
+        let event = stored.notification;
+        let now = self.clock.now();
+        let Some(account) = self.store.load(&event.account).await? else {
+            self.store.close_event(&event, now).await?;
+            return Ok(Ingested::Nothing);
+        };
+        if account.is_leased(now) {
+            return Ok(Ingested::Deferred);
+        }
+        let mut change = Change::of(account, now, Actor::Event);
+        change.claim();
+        let understood = if event.topic.names_a_key() {
+            self.apply_key_event(&mut change, &event).await?
+        } else {
+            apply_account_event(&mut change, event.topic);
+            true
+        };
+        if !understood {
+            return Ok(Ingested::Deferred);
+        }
+        change.finish(&event);
+        let held = self.settle(&mut change)?;
+        match self.record(change).await? {
+            Some(account) => {
+                self.drive_held(account, held, Actor::Event, deadline).await?;
+                Ok(Ingested::Applied)
+            }
+            None => Ok(Ingested::Deferred),
+        }
+    }
+
+    /// `false` when Stripe could not be asked, so that the event has to wait.
+    async fn apply_key_event(
+        &self,
+        change: &mut Change,
+        event: &Notification,
+    ) -> Result<bool, Error> {
+        if matches!(change.account().head.status, Status::Uninstalled { .. }) {
+            return Ok(true);
+        }
+        let full = match self.stripe.event(&event.account, &event.id).await {
+            Ok(full) => full,
+            // Older than Stripe keeps it, or access is gone: the hint is spent, the account is woken.
+            Err(error) => match error.refusal() {
+                Some(Refusal::NotFound | Refusal::Forbidden) => return Ok(true),
+                _ => return Err(Error::Event(error)),
+            },
+        };
+        let Some(key) = full.keys.key else { return Ok(true) };
+        let Some((slot, generation)) = generation_of(change.account(), &key) else {
+            return Ok(true);
+        };
+        match event.topic {
+            Topic::KeyRotated => {
+                let by_us = match &full.keys.new_key {
+                    Some(successor) => {
+                        generation_of(change.account(), successor).is_some()
+                            || change.account().pending(&slot).is_some()
+                    }
+                    None => false,
+                };
+                if by_us {
+                    return Ok(true);
+                }
+                self.look_at(change, &slot, generation, &key).await
+            }
+            Topic::KeyExpired => self.look_at(change, &slot, generation, &key).await,
+            Topic::KeyUpdated | Topic::KeyPermissionsUpdated | Topic::KeyDefaultSecretRevealed => {
+                let about = Some((&slot, generation));
+                change.note(Action::Notice, Phase::Note, about, Some(event.topic.name()));
+                Ok(true)
+            }
+            Topic::KeyCreated
+            | Topic::Authorized
+            | Topic::Deauthorized
+            | Topic::AccountUpdated { .. } => Ok(true),
+        }
+    }
+}
+
+/// What the payload alone says: after an uninstall there is nobody left to ask.
+fn apply_account_event(change: &mut Change, topic: Topic) {
+    match topic {
+        Topic::Deauthorized => {
+            if matches!(change.account().head.status, Status::Installed { .. }) {
+                let at = change.now();
+                change.set_status(Status::Uninstalled { at }, Action::Uninstall);
+            }
+        }
+        Topic::Authorized | Topic::AccountUpdated { charges_enabled: Some(true) | None } => {
+            let held: Vec<Slot> = change
+                .account()
+                .slots
+                .iter()
+                .filter(|(_, state)| {
+                    state.hold.is_some_and(|hold| hold.why == HoldReason::NotPermitted)
+                })
+                .map(|(slot, _)| slot.clone())
+                .collect();
+            for slot in held {
+                change.hold(&slot, None);
+            }
+        }
+        Topic::AccountUpdated { charges_enabled: Some(false) }
+        | Topic::KeyCreated
+        | Topic::KeyUpdated
+        | Topic::KeyRotated
+        | Topic::KeyExpired
+        | Topic::KeyPermissionsUpdated
+        | Topic::KeyDefaultSecretRevealed => {}
+    }
+}
+
+/// Which generation a key of Stripe's belongs to, among those that are not over.
+fn generation_of(account: &Account, key: &KeyId) -> Option<(Slot, Generation)> {
+    account
+        .generations
+        .iter()
+        .find(|(_, state)| state.key() == Some(key) && !matches!(state, State::Ended { .. }))
+        .map(|((slot, generation), _)| (slot.clone(), *generation))
+}

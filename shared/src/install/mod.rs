@@ -1,0 +1,216 @@
+//! Installing: a person comes back from Stripe, the account is opened, its keys are minted.
+
+pub mod link;
+pub mod state;
+
+use std::time::Duration;
+
+use crate::class::Class;
+use crate::domain::account::{Account, Change, Status};
+use crate::domain::audit::{Action, Actor};
+use crate::domain::id::AccountId;
+use crate::domain::secret::SecretToken;
+use crate::domain::slot::{AccountRef, Mode, Slot, SlotName};
+use crate::serve::KINDS;
+use crate::steward::{self, Advanced, Steward};
+use crate::stripe;
+use crate::webhook::install_link;
+
+use link::InstallLink;
+use state::BadState;
+
+/// What the install function works with.
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct Install {
+    /// What changes keys.
+    pub steward: Steward,
+    /// Where people are sent, per mode.
+    pub links: Links,
+    /// Where Stripe sends them back: the public base and `/install/callback`.
+    pub callback_url: String,
+    /// Where they go afterwards; our own page when `None`.
+    pub after_install_url: Option<String>,
+    /// The app's signing secrets, `absec_…`: all that are valid, so that one can be rolled.
+    pub signing_secrets: Vec<SecretToken>,
+    /// Signs our `state`.
+    pub state_key: SecretToken,
+}
+
+/// Where people are sent to install, per mode.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// `KEYSTEWARD_INSTALL_URL_LIVE`
+    pub live: Option<InstallLink>,
+    /// `KEYSTEWARD_INSTALL_URL_TEST`
+    pub test: Option<InstallLink>,
+}
+
+impl Links {
+    /// The link of a mode.
+    pub fn of(&self, mode: Mode) -> Option<&InstallLink> {
+        match mode {
+            Mode::Live => self.live.as_ref(),
+            Mode::Test => self.test.as_ref(),
+        }
+    }
+}
+
+/// What Stripe's redirect brings back, apart from the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// The OAuth form: `code`.
+    Code(String),
+    /// The install-link form.
+    Signed {
+        /// `user_id`
+        user: String,
+        /// `account_id`
+        account: AccountId,
+        /// `install_signature`
+        signature: String,
+        /// The mode that `livemode` names; it is sent for test installations alone.
+        mode: Mode,
+    },
+}
+
+/// An installation that is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The account.
+    pub at: AccountRef,
+    /// Whether every slot has its key already.
+    pub is_ready: bool,
+}
+
+/// Why an installation is not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state is not ours, not this browser's, or too old.
+    #[error("the state does not hold")]
+    State(#[from] BadState),
+    /// The install signature does not hold.
+    #[error("the install signature does not hold")]
+    Signature,
+    /// What came back is of another mode than what was started.
+    #[error("the installation is of another mode than was started")]
+    Mode,
+    /// The code could not be exchanged.
+    #[error("could not exchange the code")]
+    Exchange(#[source] stripe::Error),
+    /// The account could not be recorded.
+    #[error("could not record the installation")]
+    Record(#[from] steward::Error),
+    /// The table did not take or give what was asked.
+    #[error("could not read the account")]
+    Store(#[from] crate::store::Error),
+}
+
+impl Error {
+    /// The class of the failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::State(_) | Self::Signature | Self::Mode => Class::Caller,
+            Self::Exchange(error) => error.class(),
+            Self::Record(error) => error.class(),
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+impl Install {
+    /// The link for a new installation by the browser that holds `nonce`; `None` when the mode has none.
+    pub fn start(&self, mode: Mode, nonce: &str) -> Option<String> {
+        let now = self.steward.clock.now();
+        let state = state::sign(&self.state_key, mode, nonce, now);
+        Some(self.links.of(mode)?.with(&state, &self.callback_url))
+    }
+
+    /// Confirms an installation and brings its keys as far as they come.
+    ///
+    /// Once the account is recorded this succeeds: what then fails is repeated by the sweep.
+    pub async fn finish(
+        &self,
+        state: &str,
+        nonce: &str,
+        returned: Return,
+    ) -> Result<Installed, Error> {
+        let now = self.steward.clock.now();
+        let mode = state::verify(&self.state_key, state, nonce, now)?;
+        let at = match returned {
+            Return::Code(code) => {
+                let authorized = self.steward.stripe.exchange_code(mode, &code).await;
+                let authorized = authorized.map_err(Error::Exchange)?;
+                if authorized.mode != mode {
+                    return Err(Error::Mode);
+                }
+                AccountRef::new(mode, authorized.account)
+            }
+            Return::Signed { user, account, signature, mode: returned_mode } => {
+                let claim = install_link::Claim {
+                    state: Some(state),
+                    user_id: &user,
+                    account_id: account.as_str(),
+                };
+                install_link::verify(&claim, &signature, &self.signing_secrets, now)
+                    .map_err(|_| Error::Signature)?;
+                // The signature does not cover the mode, our own state does.
+                if returned_mode != mode {
+                    return Err(Error::Mode);
+                }
+                AccountRef::new(mode, account)
+            }
+        };
+        let account = self.open(&at).await?;
+        let is_ready = match account {
+            Some(account) => self.mint(account).await,
+            None => false,
+        };
+        Ok(Installed { at, is_ready })
+    }
+
+    /// Records the account and its slots; `None` when somebody else is doing so right now.
+    async fn open(&self, at: &AccountRef) -> Result<Option<Account>, Error> {
+        let now = self.steward.clock.now();
+        let account = self.steward.store.load(at).await?;
+        let account = account.unwrap_or_else(|| Account::new(at.clone(), now));
+        if account.is_leased(now) {
+            return Ok(None);
+        }
+        let is_new = account.head.version == 0;
+        let mut change = Change::of(account, now, Actor::Install);
+        change.claim();
+        if is_new || matches!(change.account().head.status, Status::Uninstalled { .. }) {
+            change.set_status(Status::Installed { since: now }, Action::Install);
+        }
+        for kind in KINDS {
+            change.open_slot(&Slot::new(kind, SlotName::default()));
+        }
+        Ok(self.steward.record(change).await?)
+    }
+
+    async fn mint(&self, account: Account) -> bool {
+        let deadline = self.steward.clock.now().plus(PATIENCE);
+        let at = account.at.clone();
+        match self.steward.drive_held(account, true, Actor::Install, deadline).await {
+            Ok(Advanced::Settled(account)) => {
+                account.slots.keys().all(|slot| account.current(slot).is_some())
+            }
+            Ok(
+                Advanced::Unknown | Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime,
+            ) => false,
+            Err(error) => {
+                tracing::error!(
+                    account.id = %at.id,
+                    account.mode = at.mode.as_str(),
+                    class = error.class().as_str(),
+                    error = crate::runtime::log::chain(&error),
+                    "the keys of a new installation are left to the sweep"
+                );
+                false
+            }
+        }
+    }
+}
+
+/// API Gateway gives up after 30 s; the page has to come before.
+const PATIENCE: Duration = Duration::from_secs(15);

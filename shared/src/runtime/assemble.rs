@@ -1,0 +1,148 @@
+//! Putting the parts together from the environment, once per process.
+
+use std::time::Duration;
+
+use crate::domain::secret::SecretToken;
+use crate::install::link::{InstallLink, web_address};
+use crate::install::{Install, Links};
+use crate::runtime::aws::{Aws, AwsSettingsError};
+use crate::runtime::clock::{Clock, draw};
+use crate::runtime::secrets::{SecretError, SigningSecrets, StripeSecret};
+use crate::runtime::settings::{Settings, SettingsError};
+use crate::serve::Service;
+use crate::steward::Steward;
+use crate::store::Store;
+use crate::stripe::{self, AppKeys, Stripe};
+use crate::vault::Keyring;
+use crate::vault::kms::KmsVault;
+
+/// Why a function does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is missing or refused.
+    #[error("a setting is missing or refused")]
+    Settings(#[from] SettingsError),
+    /// The AWS settings do not hold.
+    #[error("the AWS settings do not hold")]
+    Aws(#[from] AwsSettingsError),
+    /// A secret could not be read.
+    #[error("a secret could not be read")]
+    Secret(#[from] SecretError),
+    /// The client for Stripe could not be made.
+    #[error("the client for Stripe could not be made")]
+    Stripe(#[from] stripe::Error),
+}
+
+/// What `webhook` is made of: it can put event rows and nothing else.
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct WebhookParts {
+    /// The table.
+    pub store: Store,
+    /// The signing secrets.
+    pub secrets: SigningSecrets,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// Assembles what `webhook` needs.
+pub async fn webhook(lookup: &dyn Fn(&str) -> Option<String>) -> Result<WebhookParts, StartError> {
+    let settings = Settings::new(lookup);
+    let aws = Aws::from_settings(lookup)?;
+    let clock = Clock::system();
+    let id = settings.required("KEYSTEWARD_WEBHOOK_SECRET_ID")?;
+    let store = Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?);
+    let secrets = SigningSecrets::from_secrets_manager(aws, id, clock.now()).await?;
+    Ok(WebhookParts { store, secrets, clock })
+}
+
+/// Assembles what `keys` needs.
+pub fn keys(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Service, StartError> {
+    let settings = Settings::new(lookup);
+    let aws = Aws::from_settings(lookup)?;
+    Ok(Service {
+        store: Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?),
+        keyring: keyring(&settings, &aws)?,
+        policy: settings.policy()?,
+        clock: Clock::system(),
+    })
+}
+
+/// Assembles what `lifecycle` and `rotate` need.
+pub async fn steward(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Steward, StartError> {
+    Ok(steward_and_rest(lookup).await?.0)
+}
+
+/// Assembles what `install` needs.
+pub async fn install(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Install, StartError> {
+    let settings = Settings::new(lookup);
+    let links = Links {
+        live: link(&settings, "KEYSTEWARD_INSTALL_URL_LIVE")?,
+        test: link(&settings, "KEYSTEWARD_INSTALL_URL_TEST")?,
+    };
+    if links.live.is_none() && links.test.is_none() {
+        return Err(SettingsError::Missing("KEYSTEWARD_INSTALL_URL_LIVE").into());
+    }
+    let base = address(&settings, "KEYSTEWARD_ENDPOINT_URL")?
+        .ok_or(SettingsError::Missing("KEYSTEWARD_ENDPOINT_URL"))?;
+    let after_install_url = address(&settings, "KEYSTEWARD_AFTER_INSTALL_URL")?;
+    let (steward, signing_secrets, state_key) = steward_and_rest(lookup).await?;
+    Ok(Install {
+        steward,
+        links,
+        callback_url: format!("{}/install/callback", base.trim_end_matches('/')),
+        after_install_url,
+        signing_secrets,
+        state_key,
+    })
+}
+
+async fn steward_and_rest(
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Steward, Vec<SecretToken>, SecretToken), StartError> {
+    let settings = Settings::new(lookup);
+    let aws = Aws::from_settings(lookup)?;
+    let policy = settings.policy()?;
+    let shape = settings.request_shape()?;
+    let id = settings.required("KEYSTEWARD_STRIPE_SECRET_ID")?;
+    let secret = StripeSecret::fetch(&aws, &id).await?;
+    let stripe = Stripe::new(stripe::Options {
+        api_base: settings.stripe_api_base(),
+        stripe_version: shape.stripe_version.clone(),
+        keys: AppKeys { live: secret.api_key_live, test: secret.api_key_test },
+        max_rps: settings.max_stripe_rps()?,
+        timeout: STRIPE_TIMEOUT,
+    })?;
+    let steward = Steward {
+        store: Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?),
+        keyring: keyring(&settings, &aws)?,
+        stripe,
+        policy,
+        shape,
+        app: settings.required("KEYSTEWARD_APP_ID")?,
+        clock: Clock::system(),
+        draw,
+    };
+    Ok((steward, secret.app_signing_secrets, secret.state_key))
+}
+
+fn keyring(settings: &Settings<'_>, aws: &Aws) -> Result<Keyring, StartError> {
+    let vault = KmsVault::new(aws.kms(), settings.required("KEYSTEWARD_KMS_KEY_ID")?);
+    let app = settings.required("KEYSTEWARD_APP_ID")?;
+    let cache = settings.private_key_cache()?;
+    Ok(Keyring::new(Box::new(vault), app, settings.rsa_bits()?, cache))
+}
+
+fn link(settings: &Settings<'_>, name: &'static str) -> Result<Option<InstallLink>, StartError> {
+    let Some(text) = settings.optional(name) else { return Ok(None) };
+    let link = InstallLink::parse(&text);
+    Ok(Some(link.map_err(|_| SettingsError::Invalid(name, "an absolute https link"))?))
+}
+
+fn address(settings: &Settings<'_>, name: &'static str) -> Result<Option<String>, StartError> {
+    let Some(text) = settings.optional(name) else { return Ok(None) };
+    web_address(&text).map_err(|_| SettingsError::Invalid(name, "an absolute https address"))?;
+    Ok(Some(text))
+}
+
+/// Well below the lease, so that a call that hangs is over before another process takes over.
+const STRIPE_TIMEOUT: Duration = Duration::from_secs(20);

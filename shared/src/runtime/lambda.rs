@@ -1,0 +1,240 @@
+//! The Lambda runtime: events in, plain requests and batches out. No type of it leaves this file.
+
+use std::future::Future;
+
+use lambda_http::RequestExt as _;
+use lambda_http::request::RequestContext;
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+
+use crate::class::Class;
+use crate::domain::time::Timestamp;
+use crate::http::{Caller, Reply, Request, RequestId};
+use crate::runtime::log::chain;
+use crate::store::{self, EventRef};
+
+/// An invocation that failed, as the runtime reports it: the class is its type, so that a metric filter
+/// can tell "again" from "page somebody". Carries no text from outside.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failed {
+    class: Class,
+    message: String,
+}
+
+impl Failed {
+    /// Takes the chain of an error, which names only what we were doing.
+    pub fn new(class: Class, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { class, message: chain(error) }
+    }
+}
+
+impl From<Failed> for Diagnostic {
+    fn from(failed: Failed) -> Self {
+        Self { error_type: failed.class.as_str().to_owned(), error_message: failed.message }
+    }
+}
+
+/// The runtime itself ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the Lambda runtime ended")]
+pub struct Ended(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// Answers HTTP API events (payload 2.0) until the runtime ends.
+pub async fn run_http<F, A>(respond: F) -> Result<(), Ended>
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Reply> + Send,
+{
+    run_http_or_partner(respond, |_: Vec<u8>| async { Err(unexpected()) }).await
+}
+
+/// As [`run_http`], and hands every event of another form to `partner` as JSON: EventBridge.
+pub async fn run_http_or_partner<F, A, G, B>(respond: F, partner: G) -> Result<(), Ended>
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Reply> + Send,
+    G: Fn(Vec<u8>) -> B,
+    B: Future<Output = Result<(), Failed>> + Send,
+{
+    let handler = service_fn(|request: lambda_http::Request| {
+        let is_http = matches!(request.request_context(), RequestContext::ApiGatewayV2(_));
+        let (answer, handled) = if is_http {
+            (Some(respond(plain(request))), None)
+        } else {
+            (None, Some(partner(request.into_body().to_vec())))
+        };
+        async move {
+            if let Some(answer) = answer {
+                return Ok(answer.await.map(lambda_http::Body::from));
+            }
+            if let Some(handled) = handled {
+                handled.await?;
+            }
+            Ok::<_, Failed>(http::Response::new(lambda_http::Body::Empty))
+        }
+    });
+    lambda_http::run(handler).await.map_err(Ended)
+}
+
+/// What a stream batch holds for us: the event rows that were put, each with its sequence number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// Names the record in the answer.
+    pub sequence: String,
+    /// The row.
+    pub event: EventRef,
+}
+
+/// Takes DynamoDB stream batches; `apply` answers the sequence numbers that have to come again.
+pub async fn run_stream<F, A>(apply: F) -> Result<(), Ended>
+where
+    F: Fn(Vec<Put>, Timestamp) -> A,
+    A: Future<Output = Vec<String>> + Send,
+{
+    let handler = service_fn(|batch: LambdaEvent<Batch>| {
+        let applied = apply(puts(batch.payload), deadline(batch.context.deadline));
+        async move {
+            let failures =
+                applied.await.into_iter().map(|item_identifier| Item { item_identifier });
+            Ok::<_, Failed>(Answer { batch_item_failures: failures.collect() })
+        }
+    });
+    lambda_runtime::run(handler).await.map_err(Ended)
+}
+
+/// Runs on a schedule; what the event says does not matter.
+pub async fn run_schedule<F, A, T>(run: F) -> Result<(), Ended>
+where
+    F: Fn(Timestamp) -> A,
+    A: Future<Output = Result<T, Failed>> + Send,
+    T: Serialize,
+{
+    let handler = service_fn(|event: LambdaEvent<serde::de::IgnoredAny>| {
+        run(deadline(event.context.deadline))
+    });
+    lambda_runtime::run(handler).await.map_err(Ended)
+}
+
+fn unexpected() -> Failed {
+    Failed { class: Class::Caller, message: "this function takes HTTP events only".to_owned() }
+}
+
+/// Work may start until this long before Lambda ends the invocation: one call to Stripe, with its
+/// time-out, and the write after it fit in.
+fn deadline(ends_at_millis: u64) -> Timestamp {
+    let margin = 25_000;
+    let millis = i64::try_from(ends_at_millis).unwrap_or(i64::MAX).saturating_sub(margin);
+    Timestamp::from_millis(millis.max(0)).unwrap_or(Timestamp::EPOCH)
+}
+
+fn plain(request: lambda_http::Request) -> Request {
+    let (caller, id) = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => (
+            context
+                .authorizer
+                .as_ref()
+                .and_then(|authorizer| authorizer.iam.as_ref()?.user_arn.clone()),
+            context.request_id.clone(),
+        ),
+        _ => (None, None),
+    };
+    let (mut parts, body) = request.into_parts();
+    if let Some(caller) = caller {
+        parts.extensions.insert(Caller(caller));
+    }
+    parts.extensions.insert(RequestId(id.unwrap_or_default()));
+    Request::from_parts(parts, body.to_vec())
+}
+
+fn puts(batch: Batch) -> Vec<Put> {
+    batch
+        .records
+        .into_iter()
+        .filter(|record| record.event_name == "INSERT")
+        .filter_map(|record| {
+            let Keys { pk, sk } = record.change.keys;
+            let event = store::parse_stream_key(&pk.text, &sk.text)?;
+            Some(Put { sequence: record.change.sequence, event })
+        })
+        .collect()
+}
+
+/// The part of a DynamoDB stream event that is read: keys alone, whatever the view type.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
+#[derive(Deserialize)]
+struct Batch {
+    #[serde(rename = "Records")]
+    records: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    #[serde(rename = "eventName")]
+    event_name: String,
+    #[serde(rename = "dynamodb")]
+    change: RowChange,
+}
+
+#[derive(Deserialize)]
+struct RowChange {
+    #[serde(rename = "Keys")]
+    keys: Keys,
+    #[serde(rename = "SequenceNumber")]
+    sequence: String,
+}
+
+#[derive(Deserialize)]
+struct Keys {
+    pk: Text,
+    sk: Text,
+}
+
+#[derive(Deserialize)]
+struct Text {
+    #[serde(rename = "S")]
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    #[serde(rename = "batchItemFailures")]
+    batch_item_failures: Vec<Item>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    #[serde(rename = "itemIdentifier")]
+    item_identifier: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_new_event_rows_of_a_batch_are_taken() {
+        let record = |name: &str, sk: &str, sequence: &str| {
+            serde_json::json!({"eventName": name, "dynamodb": {
+                "Keys": {"pk": {"S": "ACCOUNT#test#acct_1"}, "sk": {"S": sk}},
+                "SequenceNumber": sequence, "StreamViewType": "NEW_IMAGE"}})
+        };
+        let sk = "EVENT#2026-11-24T12:00:00.000Z#evt_1";
+        let batch = serde_json::json!({"Records": [
+            record("INSERT", sk, "1"),
+            record("MODIFY", sk, "2"),
+            record("INSERT", "STATE#ACCOUNT", "3"),
+        ]});
+        let taken = puts(serde_json::from_value(batch).unwrap());
+        assert_eq!(taken.len(), 1);
+        assert_eq!(taken[0].sequence, "1");
+        assert_eq!(taken[0].event.id.as_str(), "evt_1");
+    }
+
+    #[test]
+    fn a_deadline_leaves_time_for_one_more_call() {
+        assert_eq!(deadline(100_000).millis(), 75_000);
+        assert_eq!(deadline(0), Timestamp::EPOCH);
+        assert_eq!(deadline(u64::MAX), Timestamp::EPOCH);
+    }
+}

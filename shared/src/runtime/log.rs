@@ -1,0 +1,31 @@
+//! Logging: one JSON line per thing worth saying, never a value from outside.
+
+use std::error::Error;
+
+/// An error with everything that caused it, in one line. Every `Display` here names only what we were
+/// doing, so the chain holds no secret.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Writes JSON lines to standard output, from `RUST_LOG` or `info`.
+pub fn to_stdout() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // A second call in one process keeps the first subscriber, which is as good.
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_target(false)
+        .with_env_filter(filter)
+        .try_init();
+}

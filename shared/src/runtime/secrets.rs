@@ -1,0 +1,205 @@
+//! The two secrets of the bundle, as Secrets Manager keeps them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::class::Class;
+use crate::domain::secret::SecretToken;
+use crate::domain::time::Timestamp;
+use crate::runtime::aws::Aws;
+
+/// `KEYSTEWARD_STRIPE_SECRET_ID`: what calls to Stripe and installations need.
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct StripeSecret {
+    /// The app's own key, live mode.
+    pub api_key_live: Option<SecretToken>,
+    /// The app's own key, test mode.
+    pub api_key_test: Option<SecretToken>,
+    /// `absec_…`, all that are valid.
+    pub app_signing_secrets: Vec<SecretToken>,
+    /// Signs the `state` of installations.
+    pub state_key: SecretToken,
+}
+
+/// Why a secret could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Secrets Manager did not answer with it.
+    #[error("could not read a secret from Secrets Manager")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It is not the JSON that is expected of it.
+    #[error("a secret does not have the documented form")]
+    Form,
+}
+
+impl SecretError {
+    /// The class of the failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Read(_) => Class::Transient,
+            Self::Form => Class::Fault,
+        }
+    }
+}
+
+impl StripeSecret {
+    /// Reads `{api_key_live, api_key_test, app_signing_secrets[], state_key}`.
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        let form: StripeForm = serde_json::from_str(text).map_err(|_| SecretError::Form)?;
+        if form.state_key.0.expose().len() < 32 {
+            return Err(SecretError::Form);
+        }
+        Ok(Self {
+            api_key_live: form
+                .api_key_live
+                .map(|text| text.0)
+                .filter(|key| !key.expose().is_empty()),
+            api_key_test: form
+                .api_key_test
+                .map(|text| text.0)
+                .filter(|key| !key.expose().is_empty()),
+            app_signing_secrets: form.app_signing_secrets.into_iter().map(|text| text.0).collect(),
+            state_key: form.state_key.0,
+        })
+    }
+
+    /// Reads it from Secrets Manager.
+    pub async fn fetch(aws: &Aws, id: &str) -> Result<Self, SecretError> {
+        Self::parse(&fetch(aws, id).await?)
+    }
+}
+
+/// Reads `{signing_secrets[]}` of `KEYSTEWARD_WEBHOOK_SECRET_ID`: `whsec_…`, at least one.
+pub fn parse_webhook_secret(text: &str) -> Result<Vec<SecretToken>, SecretError> {
+    let form: WebhookForm = serde_json::from_str(text).map_err(|_| SecretError::Form)?;
+    let secrets: Vec<SecretToken> = form.signing_secrets.into_iter().map(|text| text.0).collect();
+    if secrets.is_empty() || secrets.iter().any(|secret| secret.expose().is_empty()) {
+        return Err(SecretError::Form);
+    }
+    Ok(secrets)
+}
+
+/// Reads the webhook's signing secrets from Secrets Manager.
+pub async fn fetch_webhook_secret(aws: &Aws, id: &str) -> Result<Vec<SecretToken>, SecretError> {
+    parse_webhook_secret(&fetch(aws, id).await?)
+}
+
+/// The webhook's signing secrets, read again every five minutes, so that rolling one needs no deployment.
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct SigningSecrets {
+    source: Source,
+    last: Mutex<Option<(Timestamp, Arc<[SecretToken]>)>>,
+}
+
+enum Source {
+    Fixed(Arc<[SecretToken]>),
+    SecretsManager { aws: Aws, id: String },
+}
+
+impl SigningSecrets {
+    /// Secrets that are given once: the local bundle, tests.
+    pub fn fixed(secrets: Vec<SecretToken>) -> Self {
+        Self { source: Source::Fixed(secrets.into()), last: Mutex::new(None) }
+    }
+
+    /// Secrets that Secrets Manager keeps under `id`, read once now so that a cold start fails early.
+    pub async fn from_secrets_manager(
+        aws: Aws,
+        id: String,
+        now: Timestamp,
+    ) -> Result<Self, SecretError> {
+        let first: Arc<[SecretToken]> = fetch_webhook_secret(&aws, &id).await?.into();
+        let source = Source::SecretsManager { aws, id };
+        Ok(Self { source, last: Mutex::new(Some((now, first))) })
+    }
+
+    /// The secrets that are valid now. When they cannot be read again the last ones stay in use.
+    pub async fn current(&self, now: Timestamp) -> Result<Arc<[SecretToken]>, SecretError> {
+        let (aws, id) = match &self.source {
+            Source::Fixed(secrets) => return Ok(secrets.clone()),
+            Source::SecretsManager { aws, id } => (aws, id),
+        };
+        let last = self.last.lock().ok().and_then(|last| last.clone());
+        if let Some((read_at, secrets)) = &last
+            && now.since(*read_at) < READ_AGAIN
+        {
+            return Ok(secrets.clone());
+        }
+        let secrets: Arc<[SecretToken]> = match (fetch_webhook_secret(aws, id).await, last) {
+            (Ok(secrets), _) => secrets.into(),
+            (Err(error), Some((_, secrets))) => {
+                tracing::warn!(error = %error, "the signing secrets could not be read again");
+                secrets
+            }
+            (Err(error), None) => return Err(error),
+        };
+        if let Ok(mut last) = self.last.lock() {
+            *last = Some((now, secrets.clone()));
+        }
+        Ok(secrets)
+    }
+}
+
+const READ_AGAIN: Duration = Duration::from_secs(300);
+
+async fn fetch(aws: &Aws, id: &str) -> Result<Zeroizing<String>, SecretError> {
+    let answer = aws.secrets_manager().get_secret_value().secret_id(id).send().await;
+    let answer = answer.map_err(|error| SecretError::Read(Box::new(error)))?;
+    answer.secret_string.map(Zeroizing::new).ok_or(SecretError::Form)
+}
+
+#[derive(Deserialize)]
+struct StripeForm {
+    api_key_live: Option<Text>,
+    api_key_test: Option<Text>,
+    #[serde(default)]
+    app_signing_secrets: Vec<Text>,
+    state_key: Text,
+}
+
+#[derive(Deserialize)]
+struct WebhookForm {
+    signing_secrets: Vec<Text>,
+}
+
+/// A text that goes straight into custody.
+struct Text(SecretToken);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(SecretToken::new(text)))
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_another_form_is_refused_without_repeating_it() {
+        for text in ["", "{}", r#"{"state_key":"short"}"#, r#"{"state_key":7}"#] {
+            let Err(error) = StripeSecret::parse(text) else { panic!("accepted {text}") };
+            assert_eq!(error.to_string(), "a secret does not have the documented form");
+        }
+        for text in ["", "{}", r#"{"signing_secrets":[]}"#, r#"{"signing_secrets":[""]}"#] {
+            assert!(parse_webhook_secret(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_key_counts_as_absent() {
+        let text = format!(r#"{{"api_key_live":"","state_key":"{}"}}"#, "k".repeat(32));
+        let secret = StripeSecret::parse(&text).unwrap_or_else(|_| panic!("refused"));
+        assert!(secret.api_key_live.is_none() && secret.api_key_test.is_none());
+    }
+}

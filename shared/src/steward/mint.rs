@@ -1,0 +1,395 @@
+//! Minting: the intent, the call, and what its answer means.
+
+use std::time::Duration;
+
+use super::steps::rotated_by;
+use super::{Error, Steward};
+use crate::domain::account::{Change, Hold, HoldReason};
+use crate::domain::id::KeyId;
+use crate::domain::intent::{Asking, How, Intent, PublicKey, is_note_of};
+use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State, Trouble};
+use crate::domain::plan::Because;
+use crate::domain::policy::{OnUserExpire, Policy};
+use crate::domain::sealed::{Material, Sealed};
+use crate::domain::slot::{Generation, Kind, Slot};
+use crate::domain::time::Timestamp;
+use crate::stripe::{self, ApiKey, Delivered, KeyStatus, Minted, Refusal};
+
+impl Steward {
+    /// Writes the intent, with a key pair to receive the secret where there is none to use.
+    pub(super) async fn request(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        from: Option<Generation>,
+        because: Because,
+    ) -> Result<(), Error> {
+        let now = change.now();
+        let Some(state) = change.account().slots.get(slot).cloned() else { return Ok(()) };
+        let pair = match slot.kind {
+            Kind::Publishable => None,
+            Kind::Secret => Some(match change.account().usable_pair(now) {
+                Some(pair) => pair.clone(),
+                None => {
+                    let pair = self.keyring.make_pair(&change.account().at, now).await;
+                    let pair = pair.map_err(Error::Pair)?;
+                    change.add_pair(pair.clone());
+                    pair
+                }
+            }),
+        };
+        let account = change.account().at.clone();
+        let asking = Asking {
+            app: &self.app,
+            account: &account,
+            slot,
+            opened_at: state.opened_at,
+            generation: state.next,
+            public_key: pair
+                .as_ref()
+                .map(|pair| PublicKey { kid: &pair.kid, pem: &pair.public_pem }),
+            now,
+        };
+        let rotated = from.and_then(|from| {
+            let state = change.account().generations.get(&(slot.clone(), from))?;
+            Some((from, state.key()?.clone()))
+        });
+        let intent = match rotated {
+            Some((from, key)) => {
+                Intent::rotate(&asking, &self.shape, &key, from, self.policy.overlap_minutes())
+            }
+            None => Intent::create(&asking, &self.shape),
+        };
+        change.request(slot, state.next, intent, because);
+        Ok(())
+    }
+
+    /// Makes the recorded call, byte for byte.
+    pub(super) async fn ask(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        because: Because,
+    ) -> Result<(), Error> {
+        let asked = change.account().generations.get(&(slot.clone(), generation));
+        let Some(State::Requested { intent }) = asked.cloned() else { return Ok(()) };
+        match self.stripe.send(&change.account().at, &intent).await {
+            Ok(minted) => self.receive(change, slot, generation, &intent, minted, because),
+            Err(error) => {
+                report(&error, slot, generation);
+                self.refused(change, slot, generation, &intent, &error, because).await
+            }
+        }
+    }
+
+    /// Stores the secret as it came: sealed by Stripe, or sealed here before it is written.
+    fn receive(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        intent: &Intent,
+        minted: Minted,
+        because: Because,
+    ) -> Result<(), Error> {
+        let Minted { key, secret } = minted;
+        if key.kind != slot.kind || key.mode != change.account().at.mode {
+            let given_up = Happened::GivenUp { at: change.now(), trouble: Trouble::WrongToken };
+            return Ok(change.apply(slot, generation, given_up, Some(because))?);
+        }
+        let alive = key.status != KeyStatus::Expired;
+        let material = if alive { self.material(change, intent, secret) } else { None };
+        let Some(material) = material else {
+            return self.secret_is_lost(change, slot, generation, intent, key, because);
+        };
+        let is_public = matches!(material, Material::Publishable(_));
+        let predecessor_dies_at = match intent.how {
+            How::Create => None,
+            // Counted from when it was first asked: an earlier attempt may be the one that took effect.
+            How::Rotate { overlap_minutes, .. } => Some(after_overlap(intent, overlap_minutes)),
+        };
+        let answered =
+            Happened::Answered { key: key.id, material, at: change.now(), predecessor_dies_at };
+        change.apply(slot, generation, answered, Some(because))?;
+        if is_public {
+            // It came from Stripe over TLS and holds nothing to open. Stripe takes a publishable key
+            // for almost no call, so there is none to try it with.
+            change.apply(slot, generation, Happened::Proved, Some(because))?;
+        }
+        Ok(())
+    }
+
+    fn material(&self, change: &Change, intent: &Intent, secret: Delivered) -> Option<Material> {
+        match secret {
+            Delivered::Sealed { compact, .. } => {
+                Some(Material::Sealed(Sealed { kid: intent.kid.clone()?, compact }))
+            }
+            Delivered::Clear(token) => {
+                let pair = change.account().pairs.get(intent.kid.as_ref()?)?;
+                match self.keyring.seal(pair, &token) {
+                    Ok(sealed) => Some(Material::Sealed(sealed)),
+                    Err(error) => {
+                        // Not recoverable by trying again with the same pair: the key is ended and the
+                        // next generation gets another.
+                        tracing::error!(error = %error, "a token could not be sealed");
+                        None
+                    }
+                }
+            }
+            Delivered::Publishable(token) => Some(Material::Publishable(token)),
+            Delivered::Absent => None,
+        }
+    }
+
+    /// A live key that nobody can read: it is ended and the next generation takes over. Where it came
+    /// by rotation, the current key is doomed with it.
+    fn secret_is_lost(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        intent: &Intent,
+        key: ApiKey,
+        because: Because,
+    ) -> Result<(), Error> {
+        let lost = Happened::AnsweredWithoutSecret { key: key.id, at: change.now() };
+        change.apply(slot, generation, lost, Some(because))?;
+        let How::Rotate { from, overlap_minutes } = intent.how else { return Ok(()) };
+        let doom = Doom { at: after_overlap(intent, overlap_minutes), by: DoomedBy::LostAnswer };
+        if change.account().current(slot).is_some_and(|(current, _)| current == from) {
+            change.apply(slot, from, Happened::Doomed(doom), Some(Because::SecretIsLost))?;
+        }
+        Ok(())
+    }
+
+    /// What a refusal or an unknown outcome means for the intent.
+    async fn refused(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        intent: &Intent,
+        error: &stripe::Error,
+        because: Because,
+    ) -> Result<(), Error> {
+        match error.refusal() {
+            Some(Refusal::LimitReached) => hold(change, slot, HoldReason::LimitReached, HOUR),
+            Some(Refusal::LivemodeMismatch) => hold(change, slot, HoldReason::ModeMismatch, HOUR),
+            Some(Refusal::Forbidden | Refusal::DirectOperationNotSupported) => {
+                hold(change, slot, HoldReason::NotPermitted, HOUR);
+            }
+            Some(Refusal::Unauthorized) => {
+                // The app's own key: somebody is about to mend it for every account at once.
+                hold(change, slot, HoldReason::NotPermitted, Policy::backoff(u32::MAX));
+            }
+            Some(Refusal::AlreadyRotated | Refusal::KeyExpired | Refusal::NotFound)
+                if rotated_by(intent.how).is_some() =>
+            {
+                let may_be_ours = intent.attempts > 0 || error.is_ambiguous();
+                return self
+                    .rotation_is_moot(change, slot, generation, intent, may_be_ours, because)
+                    .await;
+            }
+            Some(
+                Refusal::AlreadyRotated
+                | Refusal::KeyExpired
+                | Refusal::NotFound
+                | Refusal::PermissionsInvalid
+                | Refusal::BadRequest
+                | Refusal::IdempotencyError
+                | Refusal::OAuth(_)
+                | Refusal::Other { .. },
+            ) => {
+                let given_up = Happened::GivenUp { at: change.now(), trouble: Trouble::Refused };
+                change.apply(slot, generation, given_up, Some(because))?;
+            }
+            Some(Refusal::IdempotencyConflict | Refusal::LockTimeout | Refusal::RateLimited(_))
+            | None => self.asked_in_vain(change, slot, generation, intent, because)?,
+        }
+        Ok(())
+    }
+
+    /// Nothing is known of the outcome: the same call is repeated later, until the budget is spent.
+    fn asked_in_vain(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        intent: &Intent,
+        because: Because,
+    ) -> Result<(), Error> {
+        let now = change.now();
+        change.apply(slot, generation, Happened::AskedInVain, Some(because))?;
+        if intent.attempts < Policy::ATTEMPTS {
+            hold(change, slot, HoldReason::NoAnswer, Policy::backoff(intent.attempts));
+            return Ok(());
+        }
+        let given_up = Happened::GivenUp { at: now, trouble: Trouble::NoAnswer };
+        Ok(change.apply(slot, generation, given_up, Some(because))?)
+    }
+
+    /// The key to rotate is not there to be rotated. Either an earlier attempt of ours did it and its
+    /// answer was lost, or somebody else ended or rotated the key.
+    async fn rotation_is_moot(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        intent: &Intent,
+        may_be_ours: bool,
+        because: Because,
+    ) -> Result<(), Error> {
+        let now = change.now();
+        if may_be_ours {
+            match self.find_unread(change, slot, intent).await {
+                Ok(Some(key)) => {
+                    return self.secret_is_lost(change, slot, generation, intent, key, because);
+                }
+                // The list may be behind; give it a few looks before somebody else is blamed.
+                Ok(None) if intent.attempts > FRUITLESS_LOOKS => {}
+                Ok(None) | Err(_) => {
+                    return self.asked_in_vain(change, slot, generation, intent, because);
+                }
+            }
+        }
+        let given_up = Happened::Ended { at: now, why: Ending::Superseded };
+        change.apply(slot, generation, given_up, Some(because))?;
+        let Some((current, State::Current { key, .. })) =
+            change.account().current(slot).map(|(generation, state)| (generation, state.clone()))
+        else {
+            return Ok(());
+        };
+        if !self.look_at(change, slot, current, &key).await? {
+            hold(change, slot, HoldReason::NoAnswer, Policy::backoff(0));
+        } else if let Some((_, State::Current { doom: None, .. })) = change.account().current(slot)
+        {
+            // Stripe will not rotate it and does not say when it ends: it is replaced by a new one.
+            let doom = Doom { at: now.plus(self.policy.overlap()), by: DoomedBy::LostAnswer };
+            change.apply(slot, current, Happened::Doomed(doom), Some(Because::KeyIsDoomed))?;
+        }
+        Ok(())
+    }
+
+    /// A live key of this slot that Stripe has and no generation knows: found by our note (I4: only a
+    /// suspect until the caller acts on its id).
+    async fn find_unread(
+        &self,
+        change: &Change,
+        slot: &Slot,
+        intent: &Intent,
+    ) -> Result<Option<ApiKey>, stripe::Error> {
+        let account = change.account();
+        let Some(opened_at) = account.slots.get(slot).map(|state| state.opened_at) else {
+            return Ok(None);
+        };
+        let keys = self.stripe.list(&account.at, false).await?;
+        Ok(keys.into_iter().find(|key| {
+            let is_ours = key.note.as_deref().is_some_and(|text| is_note_of(text, slot, opened_at));
+            let is_known =
+                account.generations_of(slot).any(|(_, state)| state.key() == Some(&key.id));
+            is_ours && !is_known && key.created >= intent.asked_at && key.kind == slot.kind
+        }))
+    }
+
+    /// Asks Stripe what became of one of our keys, and applies the answer: its object is the truth (I4).
+    ///
+    /// A key that is not there any more is only believed dead when it says so itself. `false` when
+    /// nothing could be learnt; then nothing is changed.
+    pub(crate) async fn look_at(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        key: &KeyId,
+    ) -> Result<bool, Error> {
+        let now = change.now();
+        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
+        match self.stripe.retrieve(&change.account().at, key).await {
+            Ok(ApiKey { status: KeyStatus::Expired, .. }) => {
+                self.ended_by_somebody(change, slot, generation)?;
+            }
+            Ok(ApiKey { expires_at: Some(at), .. })
+                if at > now && matches!(state, Some(State::Current { doom: None, .. })) =>
+            {
+                let doom = Doom { at, by: DoomedBy::SomebodyElse };
+                change.apply(
+                    slot,
+                    generation,
+                    Happened::Doomed(doom),
+                    Some(Because::KeyIsDoomed),
+                )?;
+            }
+            Ok(_) => {}
+            Err(error) if error.refusal() == Some(&Refusal::NotFound) => {
+                match self.is_dead(change, slot, generation).await {
+                    Some(true) => self.ended_by_somebody(change, slot, generation)?,
+                    Some(false) => {}
+                    None => return Ok(false),
+                }
+            }
+            Err(error) => {
+                report(&error, slot, generation);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stripe says the key is over. For the current key nobody here wanted that, so the policy decides
+    /// whether another is minted.
+    fn ended_by_somebody(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+    ) -> Result<(), Error> {
+        let now = change.now();
+        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
+        let why = match state {
+            Some(State::Retiring { ending, .. }) => ending,
+            Some(State::Current { doom: Some(_), .. }) => Ending::Expired,
+            Some(State::Ended { .. }) | None => return Ok(()),
+            Some(_) => Ending::RevokedByUser,
+        };
+        let was_current = matches!(state, Some(State::Current { .. }));
+        change.apply(
+            slot,
+            generation,
+            Happened::Ended { at: now, why },
+            Some(Because::KeyHasDied),
+        )?;
+        let is_on_its_way = change.account().pending(slot).is_some();
+        if was_current && !is_on_its_way && self.policy.on_user_expire() == OnUserExpire::Hold {
+            let why = HoldReason::RevokedByUser;
+            change.hold(slot, Some(Hold { why, since: now, until: None }));
+        }
+        Ok(())
+    }
+}
+
+/// Holds a slot for a while.
+pub(super) fn hold(change: &mut Change, slot: &Slot, why: HoldReason, pause: Duration) {
+    let since = change.now();
+    change.hold(slot, Some(Hold { why, since, until: Some(since.plus(pause)) }));
+}
+
+/// Logs a failed call to Stripe once, without anything that Stripe said but its request id.
+pub(super) fn report(error: &stripe::Error, slot: &Slot, generation: Generation) {
+    tracing::warn!(
+        error = %error,
+        class = error.class().as_str(),
+        request.id = error.request_id().unwrap_or_default(),
+        slot = %slot,
+        slot.generation = generation.number(),
+        "Stripe did not do what was asked"
+    );
+}
+
+fn after_overlap(intent: &Intent, overlap_minutes: u32) -> Timestamp {
+    intent.asked_at.plus(Duration::from_secs(u64::from(overlap_minutes) * 60))
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// How often a list is looked at before a key that is not in it counts as not there.
+const FRUITLESS_LOOKS: u32 = 3;

@@ -1,0 +1,237 @@
+//! The only place that changes a key: load, plan, carry out, record.
+//!
+//! Level-triggered: [`Steward::advance`] takes no instructions. It may be called twice, late, or by two
+//! callers at once; whoever finds the account leased by another backs off, because the account is due
+//! again when that lease runs out.
+
+mod mint;
+mod prove;
+mod retire;
+mod steps;
+
+use crate::class::Class;
+use crate::domain::account::{Account, Change};
+use crate::domain::audit::{Action, Actor, Phase};
+use crate::domain::intent::RequestShape;
+use crate::domain::lifecycle::{Happened, Illegal};
+use crate::domain::plan::plan;
+use crate::domain::policy::Policy;
+use crate::domain::slot::{AccountRef, Slot};
+use crate::domain::time::Timestamp;
+use crate::runtime::clock::Clock;
+use crate::store::{self, Store};
+use crate::stripe::Stripe;
+use crate::vault::{self, Keyring};
+
+/// What the use cases that change keys work with.
+#[expect(missing_debug_implementations, reason = "its client holds the app's keys")]
+pub struct Steward {
+    /// The table.
+    pub store: Store,
+    /// The key pairs.
+    pub keyring: Keyring,
+    /// Stripe.
+    pub stripe: Stripe,
+    /// The rules.
+    pub policy: Policy,
+    /// How requests are written.
+    pub shape: RequestShape,
+    /// The Stripe App.
+    pub app: String,
+    /// What time it is.
+    pub clock: Clock,
+    /// Random numbers, for jitter.
+    pub draw: fn() -> u64,
+}
+
+/// How an advance ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advanced {
+    /// Nothing is due any more. The account as it is now.
+    Settled(Box<Account>),
+    /// Nothing is stored of this account.
+    Unknown,
+    /// Somebody else holds the account until then.
+    Busy(Timestamp),
+    /// Somebody else changed the account meanwhile; they carry on.
+    Overtaken,
+    /// The time was over before everything was done; the account is due at once.
+    OutOfTime,
+}
+
+/// Why an advance failed. What was recorded stands; the sweep repeats the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The table did not take or give what was asked.
+    #[error("could not read or record the account")]
+    Store(#[from] store::Error),
+    /// No key pair could be made.
+    #[error("could not make a key pair")]
+    Pair(#[source] vault::Error),
+    /// The event could not be fetched from Stripe.
+    #[error("could not fetch the event")]
+    Event(#[source] crate::stripe::Error),
+    /// The plan asked for something that the lifecycle does not allow: a defect.
+    #[error("the plan and the lifecycle disagree")]
+    Illegal(#[from] Illegal),
+    /// There is no such slot with a current key.
+    #[error("there is no current key in this slot")]
+    NoCurrentKey,
+}
+
+impl Error {
+    /// The class of the failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Pair(error) => error.class(),
+            Self::Event(error) => error.class(),
+            Self::Illegal(_) => Class::Fault,
+            Self::NoCurrentKey => Class::Caller,
+        }
+    }
+}
+
+impl Steward {
+    /// Brings one account as far as it can be brought now.
+    ///
+    /// `deadline` bounds when the last step may start, not when it ends.
+    pub async fn advance(
+        &self,
+        at: &AccountRef,
+        actor: Actor,
+        deadline: Timestamp,
+    ) -> Result<Advanced, Error> {
+        match self.store.load(at).await? {
+            Some(account) => self.drive(account, actor, deadline).await,
+            None => Ok(Advanced::Unknown),
+        }
+    }
+
+    /// As [`Steward::advance`], from an account that was just loaded or recorded.
+    ///
+    /// A lease that is running counts as the caller's own only when `account` was recorded by this
+    /// process; then its version is the newest and nobody else can write under it.
+    pub async fn drive(
+        &self,
+        account: Account,
+        actor: Actor,
+        deadline: Timestamp,
+    ) -> Result<Advanced, Error> {
+        let now = self.clock.now();
+        if account.is_leased(now) {
+            let until = account.head.lease_until.unwrap_or(now);
+            return Ok(Advanced::Busy(until));
+        }
+        self.drive_held(account, false, actor, deadline).await
+    }
+
+    /// Carries out step after step. `held`: whether this process holds the account's lease.
+    pub(crate) async fn drive_held(
+        &self,
+        mut account: Account,
+        mut held: bool,
+        actor: Actor,
+        deadline: Timestamp,
+    ) -> Result<Advanced, Error> {
+        loop {
+            let now = self.clock.now();
+            let plan = plan(now, &self.policy, &account);
+            let Some(planned) = plan.steps.into_iter().next() else {
+                if held || account.head.due_at != plan.wake_at {
+                    let mut change = Change::of(account, now, actor);
+                    change.release(plan.wake_at);
+                    match self.record(change).await? {
+                        Some(recorded) => account = recorded,
+                        None => return Ok(Advanced::Overtaken),
+                    }
+                }
+                return Ok(Advanced::Settled(Box::new(account)));
+            };
+            if now >= deadline {
+                let mut change = Change::of(account, now, actor);
+                change.release(Some(now));
+                self.record(change).await?;
+                return Ok(Advanced::OutOfTime);
+            }
+            if !held && planned.step.has_effect() {
+                // I8: the token is durable before anything outside is touched.
+                let mut change = Change::of(account, now, actor);
+                change.claim();
+                match self.record(change).await? {
+                    Some(recorded) => account = recorded,
+                    None => return Ok(Advanced::Overtaken),
+                }
+                held = true;
+            }
+            let mut change = Change::of(account, now, actor);
+            if held {
+                change.extend_lease()
+            } else {
+                change.claim()
+            }
+            self.carry_out(&mut change, planned).await?;
+            held = self.settle(&mut change)?;
+            match self.record(change).await? {
+                Some(recorded) => account = recorded,
+                None => return Ok(Advanced::Overtaken),
+            }
+        }
+    }
+
+    /// Asks for the slot's current key to be replaced now, and brings that about.
+    pub async fn rotate(
+        &self,
+        at: &AccountRef,
+        slot: &Slot,
+        actor: Actor,
+        deadline: Timestamp,
+    ) -> Result<Advanced, Error> {
+        let now = self.clock.now();
+        let Some(account) = self.store.load(at).await? else { return Ok(Advanced::Unknown) };
+        if account.is_leased(now) {
+            return Ok(Advanced::Busy(account.head.lease_until.unwrap_or(now)));
+        }
+        let Some((generation, _)) = account.current(slot) else { return Err(Error::NoCurrentKey) };
+        let mut change = Change::of(account, now, actor);
+        change.claim();
+        change.apply(slot, generation, Happened::RotationAsked { at: now }, None)?;
+        change.note(Action::Request, Phase::Note, Some((slot, generation)), Some("rotate"));
+        match self.record(change).await? {
+            Some(account) => self.drive_held(account, true, actor, deadline).await,
+            None => Ok(Advanced::Overtaken),
+        }
+    }
+
+    /// Records a change; `None` when somebody else was faster.
+    pub(crate) async fn record(&self, change: Change) -> Result<Option<Account>, Error> {
+        match self.store.record(change).await {
+            Ok(account) => Ok(Some(account)),
+            Err(error) if error.class() == Class::Conflict => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes every further step that touches nothing outside into the same change, then keeps the
+    /// lease if there is more to do, or gives it back. Answers whether the lease is kept.
+    pub(crate) fn settle(&self, change: &mut Change) -> Result<bool, Error> {
+        loop {
+            let next = plan(change.now(), &self.policy, change.account());
+            match next.steps.into_iter().next() {
+                None => {
+                    change.release(next.wake_at);
+                    return Ok(false);
+                }
+                Some(planned)
+                    if planned.step.is_pure() && change.touched().len() < ROWS_PER_CHANGE =>
+                {
+                    self.take_pure_step(change, &planned)?;
+                }
+                Some(_) => return Ok(true),
+            }
+        }
+    }
+}
+
+/// Well below the 100 items of a transaction, since each row may bring audit entries with it.
+const ROWS_PER_CHANGE: usize = 30;

@@ -1,0 +1,113 @@
+//! Proving: the key opens, is what was asked for, and Stripe accepts it.
+
+use std::time::Duration;
+
+use super::mint::{hold, report};
+use super::{Error, Steward};
+use crate::domain::account::{Change, HoldReason};
+use crate::domain::lifecycle::{Happened, State, Trouble};
+use crate::domain::plan::Because;
+use crate::domain::sealed::Material;
+use crate::domain::secret::SecretToken;
+use crate::domain::slot::{Generation, Kind, Slot};
+use crate::stripe::Liveness;
+use crate::vault::OpenError;
+
+impl Steward {
+    /// Opens the stored answer and tries the key.
+    pub(super) async fn prove(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        because: Because,
+    ) -> Result<(), Error> {
+        let now = change.now();
+        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
+        let Some(State::Issued { material, issued_at, .. }) = state else { return Ok(()) };
+        let happened = match self.open(change, &material).await {
+            Opened::Nothing => Happened::Proved,
+            Opened::Never => Happened::DidNotOpen { at: now },
+            Opened::NotNow => {
+                hold(change, slot, HoldReason::VaultUnavailable, AGAIN);
+                return Ok(());
+            }
+            Opened::Token(token) => {
+                if token.claims() != Some((Kind::Secret, change.account().at.mode)) {
+                    Happened::GivenUp { at: now, trouble: Trouble::WrongToken }
+                } else {
+                    match self.stripe.probe(&token).await {
+                        Ok(Liveness::Alive) => Happened::Proved,
+                        Ok(Liveness::Dead) if now.since(issued_at) > PATIENCE => {
+                            Happened::GivenUp { at: now, trouble: Trouble::DeadOnArrival }
+                        }
+                        Ok(Liveness::Dead) => {
+                            // A new key may take a moment to be known everywhere.
+                            hold(change, slot, HoldReason::NoAnswer, AGAIN);
+                            return Ok(());
+                        }
+                        Err(error) => {
+                            report(&error, slot, generation);
+                            hold(change, slot, HoldReason::NoAnswer, AGAIN);
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        };
+        Ok(change.apply(slot, generation, happened, Some(because))?)
+    }
+
+    /// Whether the key itself says that it is dead; `None` when it cannot be asked.
+    pub(super) async fn is_dead(
+        &self,
+        change: &Change,
+        slot: &Slot,
+        generation: Generation,
+    ) -> Option<bool> {
+        let state = change.account().generations.get(&(slot.clone(), generation))?;
+        let material = state.material()?.clone();
+        match self.open(change, &material).await {
+            Opened::Token(token) => match self.stripe.probe(&token).await {
+                Ok(Liveness::Dead) => Some(true),
+                Ok(Liveness::Alive) => Some(false),
+                Err(error) => {
+                    report(&error, slot, generation);
+                    None
+                }
+            },
+            Opened::Nothing | Opened::Never | Opened::NotNow => None,
+        }
+    }
+
+    async fn open(&self, change: &Change, material: &Material) -> Opened {
+        let Material::Sealed(sealed) = material else { return Opened::Nothing };
+        let account = change.account();
+        let Some(pair) = account.pairs.get(&sealed.kid) else { return Opened::Never };
+        match self.keyring.open(&account.at, pair, sealed, change.now()).await {
+            Ok(token) => Opened::Token(token),
+            Err(OpenError::DoesNotOpen(_)) => Opened::Never,
+            Err(OpenError::Vault(error)) => {
+                // Even a fault may be one of rights or settings; the ciphertext waits until it is mended.
+                tracing::error!(error = %error, "the vault did not open a private key");
+                Opened::NotNow
+            }
+        }
+    }
+}
+
+/// What came of opening a generation's material.
+enum Opened {
+    /// A secret.
+    Token(SecretToken),
+    /// There is nothing to open: the key is public.
+    Nothing,
+    /// It does not open and never will.
+    Never,
+    /// The vault could not be asked.
+    NotNow,
+}
+
+const AGAIN: Duration = Duration::from_secs(15);
+/// How long a key that just arrived may answer 401 before it counts as dead on arrival.
+const PATIENCE: Duration = Duration::from_secs(600);

@@ -1,0 +1,446 @@
+//! Properties of the pure core: whatever Stripe answers and whatever happens, following the plan never
+//! ends the last key that works, and comes to rest with one key per slot and a closed audit trail.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keysteward::domain::account::{Account, Change, Hold, HoldReason, Status};
+use keysteward::domain::audit::{self, Action, Actor, Entry, Phase};
+use keysteward::domain::id::{AccountId, KeyId, Kid};
+use keysteward::domain::intent::{Asking, How, Intent, PublicKey, RequestShape};
+use keysteward::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
+use keysteward::domain::plan::{Because, Plan, Step, plan};
+use keysteward::domain::policy::{Choice, OnUninstall, OnUserExpire, Policy, Strategy as Rotation};
+use keysteward::domain::sealed::{KeyPair, Material, Sealed, Wrapped};
+use keysteward::domain::slot::{AccountRef, Generation, Kind, Mode, Slot, SlotName};
+use keysteward::domain::time::Timestamp;
+use proptest::prelude::*;
+
+/// What the world does with the next step that touches it.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Good,
+    Vain,
+    Lost,
+    DoesNotOpen,
+}
+
+/// What else happens between two sweeps.
+#[derive(Clone, Copy, Debug)]
+enum Outside {
+    Nothing,
+    RevokedByUser,
+    RotatedBySomebody,
+    RotationAsked,
+    Uninstalled,
+    Reinstalled,
+}
+
+struct Model {
+    policy: Policy,
+    account: Account,
+    now: Timestamp,
+    trail: Vec<Entry>,
+    minted: u32,
+}
+
+impl Model {
+    fn new(policy: Policy) -> Self {
+        let now = Timestamp::from_seconds(1_700_000_000).unwrap();
+        let at = AccountRef::new(Mode::Test, AccountId::parse("acct_1").unwrap());
+        let mut model =
+            Self { policy, account: Account::new(at, now), now, trail: vec![], minted: 0 };
+        model.change(|change| {
+            change.set_status(Status::Installed { since: now }, Action::Install);
+            for kind in [Kind::Secret, Kind::Publishable] {
+                change.open_slot(&Slot::new(kind, SlotName::default()));
+            }
+        });
+        model
+    }
+
+    fn change(&mut self, write: impl FnOnce(&mut Change)) {
+        let mut change = Change::of(self.account.clone(), self.now, Actor::Sweep);
+        write(&mut change);
+        self.trail.extend(change.entries().to_vec());
+        self.account = change.into_account();
+    }
+
+    fn plan(&self) -> Plan {
+        plan(self.now, &self.policy, &self.account)
+    }
+
+    /// Carries out what is due until nothing is, with `answers` as the world's answers, then good ones.
+    fn sweep(&mut self, answers: &mut impl Iterator<Item = Answer>) {
+        for _ in 0..200 {
+            let Some(planned) = self.plan().steps.into_iter().next() else { return };
+            self.carry_out(planned.step, planned.because, answers);
+        }
+        panic!("a sweep does not come to rest: {:?}", self.plan());
+    }
+
+    fn carry_out(
+        &mut self,
+        step: Step,
+        because: Because,
+        answers: &mut impl Iterator<Item = Answer>,
+    ) {
+        let (now, draw) = (self.now, u64::from(self.minted));
+        let because = Some(because);
+        match step {
+            Step::Request { slot, from } => self.request(&slot, from),
+            Step::Ask(slot, generation) => match answers.next().unwrap_or(Answer::Good) {
+                Answer::Good | Answer::DoesNotOpen => self.answer(&slot, generation),
+                Answer::Vain => self.change(|change| {
+                    change.apply(&slot, generation, Happened::AskedInVain, because).unwrap();
+                    let until = Some(now.plus(Duration::from_secs(5)));
+                    let hold = Hold { why: HoldReason::NoAnswer, since: now, until };
+                    change.hold(&slot, Some(hold));
+                }),
+                Answer::Lost => self.lose(&slot, generation),
+            },
+            Step::Prove(slot, generation) => {
+                let happened = match answers.next().unwrap_or(Answer::Good) {
+                    Answer::DoesNotOpen => Happened::DidNotOpen { at: now },
+                    Answer::Good | Answer::Vain | Answer::Lost => Happened::Proved,
+                };
+                self.change(|change| change.apply(&slot, generation, happened, because).unwrap());
+            }
+            Step::Promote(slot, generation) => {
+                let rotates_at = Some(self.policy.rotates_at(now, draw));
+                let dies_at = now.plus(self.policy.overlap());
+                self.change(|change| {
+                    let before = change.account().current(&slot).map(|(generation, _)| generation);
+                    if let Some(before) = before {
+                        let over = Happened::Superseded { dies_at, try_at: dies_at };
+                        change.apply(&slot, before, over, because).unwrap();
+                    }
+                    change
+                        .apply(&slot, generation, Happened::Promoted { rotates_at }, because)
+                        .unwrap();
+                    change.hold(&slot, None);
+                });
+            }
+            Step::Retire(slot, generation) => self.retire(&slot, generation),
+            Step::Withdraw(slot, generation) => self.change(|change| {
+                let ended = Happened::Ended { at: now, why: Ending::Uninstalled };
+                change.apply(&slot, generation, ended, because).unwrap();
+            }),
+            Step::Close(slot, generation, why) => self.change(|change| {
+                change.apply(&slot, generation, Happened::Ended { at: now, why }, because).unwrap();
+            }),
+            Step::Forget(slot, generation) => {
+                self.change(|change| change.forget(&slot, generation))
+            }
+            Step::Shred(kid) => self.change(|change| change.shred_pair(&kid)),
+        }
+    }
+
+    fn request(&mut self, slot: &Slot, from: Option<Generation>) {
+        let state = self.account.slots[slot].clone();
+        let kid = Kid::parse("kid_1").unwrap();
+        let account = self.account.at.clone();
+        let asking = Asking {
+            app: "ca_1",
+            account: &account,
+            slot,
+            opened_at: state.opened_at,
+            generation: state.next,
+            public_key: Some(PublicKey { kid: &kid, pem: "PEM" }),
+            now: self.now,
+        };
+        let shape = RequestShape { stripe_version: "v".into(), permissions: vec![] };
+        let intent = match from {
+            None => Intent::create(&asking, &shape),
+            Some(from) => {
+                let key = self.account.generations[&(slot.clone(), from)].key().unwrap().clone();
+                Intent::rotate(&asking, &shape, &key, from, self.policy.overlap_minutes())
+            }
+        };
+        let now = self.now;
+        self.change(|change| {
+            if change.account().usable_pair(now).is_none() {
+                change.add_pair(KeyPair {
+                    kid,
+                    public_pem: "PEM".into(),
+                    wrapped: Wrapped("w".into()),
+                    made_at: now,
+                });
+            }
+            change.request(slot, state.next, intent, Because::SlotIsEmpty);
+        });
+    }
+
+    fn next_key(&mut self) -> KeyId {
+        self.minted += 1;
+        KeyId::parse(&format!("mk_{}", self.minted)).unwrap()
+    }
+
+    fn answer(&mut self, slot: &Slot, generation: Generation) {
+        let (key, at) = (self.next_key(), self.now);
+        let sealed = Sealed { kid: Kid::parse("kid_1").unwrap(), compact: "a.b.c.d.e".into() };
+        let material = Material::Sealed(sealed);
+        let answered = Happened::Answered { key, material, at, predecessor_dies_at: None };
+        self.change(|change| change.apply(slot, generation, answered, None).unwrap());
+    }
+
+    fn lose(&mut self, slot: &Slot, generation: Generation) {
+        let (key, at) = (self.next_key(), self.now);
+        let State::Requested { intent } = &self.account.generations[&(slot.clone(), generation)]
+        else {
+            panic!("asked for what was not requested");
+        };
+        let from = match intent.how {
+            How::Create => None,
+            How::Rotate { from, .. } => Some(from),
+        };
+        let doom = Doom { at: at.plus(self.policy.overlap()), by: DoomedBy::LostAnswer };
+        self.change(|change| {
+            let lost = Happened::AnsweredWithoutSecret { key, at };
+            change.apply(slot, generation, lost, None).unwrap();
+            if let Some(from) = from {
+                change.apply(slot, from, Happened::Doomed(doom), None).unwrap();
+            }
+        });
+    }
+
+    fn retire(&mut self, slot: &Slot, generation: Generation) {
+        let State::Retiring { ending, .. } = self.account.generations[&(slot.clone(), generation)]
+        else {
+            panic!("a key is ended that is not retiring");
+        };
+        // I1, the property this file is about.
+        assert!(
+            ending != Ending::Superseded || self.account.current(slot).is_some(),
+            "the last key known to work would be ended"
+        );
+        let at = self.now;
+        self.change(|change| {
+            let ended = Happened::Ended { at, why: ending };
+            change.apply(slot, generation, ended, None).unwrap();
+        });
+    }
+
+    fn outside(&mut self, what: Outside) {
+        let now = self.now;
+        let slot = Slot::new(Kind::Secret, SlotName::default());
+        let current = self.account.current(&slot).map(|(generation, _)| generation);
+        let policy = self.policy.on_user_expire();
+        match (what, current) {
+            (Outside::Nothing, _) => {}
+            (Outside::RevokedByUser, Some(current)) => self.change(|change| {
+                let ended = Happened::Ended { at: now, why: Ending::RevokedByUser };
+                change.apply(&slot, current, ended, None).unwrap();
+                if policy == OnUserExpire::Hold && change.account().pending(&slot).is_none() {
+                    let why = HoldReason::RevokedByUser;
+                    change.hold(&slot, Some(Hold { why, since: now, until: None }));
+                }
+            }),
+            (Outside::RotatedBySomebody, Some(current)) => self.change(|change| {
+                let at = now.plus(Duration::from_secs(3600));
+                let doom = Doom { at, by: DoomedBy::SomebodyElse };
+                change.apply(&slot, current, Happened::Doomed(doom), None).unwrap();
+            }),
+            (Outside::RotationAsked, Some(current)) => self.change(|change| {
+                let asked = Happened::RotationAsked { at: now };
+                change.apply(&slot, current, asked, None).unwrap();
+            }),
+            (Outside::Uninstalled, _) => self.change(|change| {
+                change.set_status(Status::Uninstalled { at: now }, Action::Uninstall);
+            }),
+            (Outside::Reinstalled, _) => self.change(|change| {
+                change.set_status(Status::Installed { since: now }, Action::Install);
+                for kind in [Kind::Secret, Kind::Publishable] {
+                    change.open_slot(&Slot::new(kind, SlotName::default()));
+                }
+            }),
+            (
+                Outside::RevokedByUser | Outside::RotatedBySomebody | Outside::RotationAsked,
+                None,
+            ) => {}
+        }
+    }
+
+    fn assert_sound(&self) {
+        let mut currents: BTreeMap<&Slot, u32> = BTreeMap::new();
+        let mut pendings: BTreeMap<&Slot, u32> = BTreeMap::new();
+        for ((slot, generation), state) in &self.account.generations {
+            if matches!(state, State::Current { .. }) {
+                *currents.entry(slot).or_default() += 1;
+            }
+            if state.is_pending() {
+                *pendings.entry(slot).or_default() += 1;
+            }
+            assert!(
+                *generation < self.account.slots[slot].next,
+                "a generation is ahead of its slot"
+            );
+        }
+        assert!(currents.values().all(|count| *count == 1), "one current key a slot");
+        assert!(pendings.values().all(|count| *count == 1), "one pending key a slot");
+        audit::verify(&self.trail, &self.account.head.audit).unwrap();
+        let plan = self.plan();
+        assert!(plan.wake_at.is_none_or(|at| at > self.now), "a wake-up lies in the past");
+    }
+
+    /// I7: nothing waits without a deadline, except for a person.
+    fn assert_nothing_is_forgotten(&self) {
+        let waits = self.account.generations.values().any(|state| {
+            state.is_pending() || matches!(state, State::Retiring { .. } | State::Ended { .. })
+        });
+        let waits_for_somebody = self
+            .account
+            .slots
+            .values()
+            .any(|state| state.hold.is_some_and(|hold| hold.until.is_none()));
+        if waits && !waits_for_somebody {
+            assert!(self.plan().wake_at.is_some(), "something waits and nothing will wake it");
+        }
+    }
+
+    /// Every action that was opened is closed, once nothing is pending or retiring.
+    fn assert_audit_is_closed(&self) {
+        let mut open: BTreeMap<_, i32> = BTreeMap::new();
+        for entry in &self.trail {
+            let about = (entry.slot.clone(), entry.generation, entry.action as u8);
+            match entry.phase {
+                Phase::Begin => *open.entry(about).or_default() += 1,
+                Phase::Complete => *open.entry(about).or_default() -= 1,
+                Phase::Note => {}
+            }
+        }
+        for ((slot, generation, action), count) in open {
+            let (Some(slot), Some(generation)) = (slot, generation) else { continue };
+            let state = self.account.generations.get(&(slot, generation));
+            let is_open = state.is_some_and(|state| {
+                let issuing = action == Action::Issue as u8 && state.is_pending();
+                let retiring =
+                    action == Action::Retire as u8 && matches!(state, State::Retiring { .. });
+                issuing || retiring
+            });
+            assert_eq!(count, i32::from(is_open), "an audit entry is left open or closed twice");
+        }
+    }
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    let choice = (
+        1..=90u32,
+        10..=700u32,
+        prop_oneof![Just(Rotation::Rotate), Just(Rotation::CreateThenExpire)],
+        prop_oneof![Just(OnUserExpire::Hold), Just(OnUserExpire::Reissue)],
+        prop_oneof![Just(OnUninstall::Keep), Just(OnUninstall::Expire)],
+    );
+    choice.prop_map(
+        |(rotate_every_days, overlap_minutes, strategy, on_user_expire, on_uninstall)| {
+            Policy::new(Choice {
+                rotate_every_days,
+                overlap_minutes,
+                strategy,
+                on_user_expire,
+                on_uninstall,
+            })
+            .unwrap()
+        },
+    )
+}
+
+fn answers() -> impl Strategy<Value = Vec<Answer>> {
+    let answer = prop_oneof![
+        6 => Just(Answer::Good),
+        3 => Just(Answer::Vain),
+        2 => Just(Answer::Lost),
+        1 => Just(Answer::DoesNotOpen),
+    ];
+    proptest::collection::vec(answer, 0..30)
+}
+
+fn happenings() -> impl Strategy<Value = Vec<(Outside, u32)>> {
+    let outside = prop_oneof![
+        6 => Just(Outside::Nothing),
+        1 => Just(Outside::RevokedByUser),
+        1 => Just(Outside::RotatedBySomebody),
+        2 => Just(Outside::RotationAsked),
+        1 => Just(Outside::Uninstalled),
+        2 => Just(Outside::Reinstalled),
+    ];
+    proptest::collection::vec((outside, 1..=2_000_000u32), 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_plan_keeps_the_last_working_key(
+        policy in policies(),
+        answers in answers(),
+        happenings in happenings(),
+    ) {
+        let mut model = Model::new(policy);
+        let mut answers = answers.into_iter();
+        for (outside, seconds) in happenings {
+            model.outside(outside);
+            model.sweep(&mut answers);
+            model.assert_sound();
+            model.assert_nothing_is_forgotten();
+            model.assert_audit_is_closed();
+            model.now = model.now.plus(Duration::from_secs(u64::from(seconds)));
+        }
+    }
+
+    #[test]
+    fn when_the_world_behaves_every_slot_comes_to_one_current_key(
+        policy in policies(),
+        answers in proptest::collection::vec(
+            prop_oneof![Just(Answer::Good), Just(Answer::Vain), Just(Answer::Lost)], 0..12),
+    ) {
+        let mut model = Model::new(policy);
+        let mut answers = answers.into_iter();
+        for _ in 0..20 {
+            model.sweep(&mut answers);
+            model.now = model.now.plus(Duration::from_secs(900));
+        }
+        for slot in model.account.slots.keys() {
+            prop_assert!(model.account.current(slot).is_some(), "{slot} has no key");
+        }
+        prop_assert!(model.plan().steps.is_empty());
+    }
+
+    #[test]
+    fn the_same_arguments_give_the_same_plan(policy in policies(), seconds in 0..10_000_000u64) {
+        let mut model = Model::new(policy);
+        model.sweep(&mut std::iter::empty());
+        model.now = model.now.plus(Duration::from_secs(seconds));
+        prop_assert_eq!(model.plan(), model.plan());
+    }
+}
+
+#[test]
+fn a_key_whose_successor_was_revoked_is_not_ended_at_its_deadline() {
+    let mut model = Model::new(Policy::new(Choice::default()).unwrap());
+    let slot = Slot::new(Kind::Secret, SlotName::default());
+    model.sweep(&mut std::iter::empty());
+    model.outside(Outside::RotationAsked);
+    model.sweep(&mut std::iter::empty());
+    model.outside(Outside::RevokedByUser);
+    model.now = model.now.plus(Duration::from_secs(40 * 86_400));
+    let steps = model.plan().steps;
+    assert!(
+        !steps.iter().any(|planned| matches!(&planned.step, Step::Retire(of, _) if *of == slot)),
+        "the overlap is over, but it is the only key left: {steps:?}"
+    );
+}
+
+#[test]
+fn an_ended_generation_takes_no_further_event() {
+    let ended = State::Ended { key: None, at: Timestamp::EPOCH, why: Ending::Lost };
+    for happened in [
+        Happened::Proved,
+        Happened::AskedInVain,
+        Happened::Promoted { rotates_at: None },
+        Happened::Ended { at: Timestamp::EPOCH, why: Ending::Expired },
+        Happened::RotationAsked { at: Timestamp::EPOCH },
+    ] {
+        assert!(ended.clone().apply(happened).is_err());
+    }
+}

@@ -1,0 +1,356 @@
+//! Everything that one test needs, driven through the functions' own handlers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use axum::body::Body;
+use fake_stripe::{AccountSpec, Deliver, Destination, FakeStripe, Payload};
+use http::{Method, StatusCode, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use keysteward::domain::account::Account;
+use keysteward::domain::id::AccountId;
+use keysteward::domain::intent::RequestShape;
+use keysteward::domain::policy::{Choice, Policy};
+use keysteward::domain::secret::SecretToken;
+use keysteward::domain::slot::{AccountRef, Kind, Mode, Slot, SlotName};
+use keysteward::domain::time::Timestamp;
+use keysteward::http::{Caller, Reply, Request, RequestId};
+use keysteward::install::link::InstallLink;
+use keysteward::install::{Install, Links};
+use keysteward::runtime::assemble::WebhookParts;
+use keysteward::runtime::clock::Clock;
+use keysteward::runtime::lambda::Put;
+use keysteward::runtime::secrets::SigningSecrets;
+use keysteward::serve::Service;
+use keysteward::steward::Steward;
+use keysteward::store::EventRef;
+use keysteward::stripe::{AppKeys, Options, Stripe};
+use keysteward::sweep::Swept;
+use keysteward::vault::Keyring;
+use keysteward::vault::kms::KmsVault;
+use keysteward::vault::pair::Bits;
+use keysteward::webhook::payload::{self, Parsed};
+
+use crate::kms_double::KmsDouble;
+use crate::table::Table;
+
+/// What a test may choose.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The policy.
+    pub choice: Choice,
+    /// How requests are written.
+    pub shape: RequestShape,
+    /// Whether installations use OAuth rather than install links.
+    pub oauth: bool,
+    /// `KEYSTEWARD_PRIVATE_KEY_CACHE_SECONDS`
+    pub cache: Duration,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            choice: Choice::default(),
+            shape: RequestShape {
+                stripe_version: "2026-04-22.preview".to_owned(),
+                permissions: Vec::new(),
+            },
+            oauth: false,
+            cache: Duration::from_secs(300),
+        }
+    }
+}
+
+/// One world.
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct World {
+    clock: Arc<AtomicI64>,
+    /// Stripe.
+    pub stripe: FakeStripe,
+    /// The table.
+    pub table: Table,
+    /// KMS.
+    pub kms: KmsDouble,
+    /// The `install` function's state; its steward is also that of `lifecycle` and `rotate`.
+    pub install: Install,
+    /// The `webhook` function's state.
+    pub webhook: WebhookParts,
+    /// The `keys` function's state.
+    pub service: Service,
+}
+
+impl World {
+    /// A world with the default settings.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::with(Setting::default()).await
+    }
+
+    /// A world with these settings.
+    pub async fn with(setting: Setting) -> anyhow::Result<Self> {
+        let millis = Arc::new(AtomicI64::new(START));
+        let read = millis.clone();
+        let clock = Clock::from_fn(move || {
+            Timestamp::from_millis(read.load(Ordering::SeqCst)).unwrap_or(Timestamp::EPOCH)
+        });
+        let read = millis.clone();
+        let stripe = FakeStripe::start(fake_stripe::Options {
+            clock: fake_stripe::Clock::from_fn(move || read.load(Ordering::SeqCst)),
+            destinations: vec![destination(Payload::Thin), destination(Payload::Snapshot)],
+            deliver: Deliver::Manual,
+            ..fake_stripe::Options::default()
+        })
+        .await?;
+        let table = Table::start().await?;
+        let kms = KmsDouble::start().await?;
+        let policy = Policy::new(setting.choice)?;
+        let app = fake_stripe::AppSpec::default();
+        let keyring = || {
+            let vault = KmsVault::at(kms.url(), "us-east-1", "alias/keysteward");
+            Keyring::new(Box::new(vault), app.id.clone(), Bits::Rsa2048, setting.cache)
+        };
+        let steward = Steward {
+            store: table.store()?,
+            keyring: keyring(),
+            stripe: Stripe::new(Options {
+                api_base: stripe.url(),
+                stripe_version: setting.shape.stripe_version.clone(),
+                keys: AppKeys {
+                    live: Some(SecretToken::new(app.api_key_live.clone())),
+                    test: Some(SecretToken::new(app.api_key_test.clone())),
+                },
+                max_rps: 100_000,
+                timeout: Duration::from_secs(5),
+            })?,
+            policy: policy.clone(),
+            shape: setting.shape,
+            app: app.id.clone(),
+            clock: clock.clone(),
+            draw: || 4,
+        };
+        let link = |suffix: &str| {
+            let form = if setting.oauth {
+                format!("/oauth/v2/chnlink{suffix}/authorize?client_id={}", app.id)
+            } else {
+                format!("/apps/install/link/keysteward{suffix}")
+            };
+            InstallLink::parse(&format!("{}{form}", stripe.url()))
+        };
+        let install = Install {
+            steward,
+            links: Links { live: Some(link("")?), test: Some(link("_test")?) },
+            callback_url: "http://127.0.0.1:9/install/callback".to_owned(),
+            after_install_url: None,
+            signing_secrets: vec![SecretToken::new(app.signing_secret.clone())],
+            state_key: SecretToken::new("the state key of the tests, 32 bytes".to_owned()),
+        };
+        let secrets = SigningSecrets::fixed(vec![
+            SecretToken::new("whsec_being_rolled_out".to_owned()),
+            SecretToken::new(WEBHOOK_SECRET.to_owned()),
+        ]);
+        let webhook = WebhookParts { store: table.store()?, secrets, clock: clock.clone() };
+        let service = Service { store: table.store()?, keyring: keyring(), policy, clock };
+        Ok(Self { clock: millis, stripe, table, kms, install, webhook, service })
+    }
+
+    /// What changes keys.
+    pub fn steward(&self) -> &Steward {
+        &self.install.steward
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.load(Ordering::SeqCst)).unwrap_or(Timestamp::EPOCH)
+    }
+
+    /// Lets time pass, for Stripe too.
+    pub fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap_or(0);
+        self.clock.fetch_add(millis, Ordering::SeqCst);
+        self.stripe.tick();
+    }
+
+    /// Adds an activated account to Stripe.
+    pub fn add_account(&self, account: &str) {
+        self.stripe.add_account(account, AccountSpec { activated: true, live: true, test: true });
+    }
+
+    /// Installs the app as a person with a browser would, and answers the callback's reply.
+    pub async fn install_app(&self, at: &AccountRef) -> anyhow::Result<Reply> {
+        let (cookie, callback) = self.click_install(at, "install").await?;
+        Ok(self.call_install(&callback, Some(&cookie)).await)
+    }
+
+    /// Starts an installation and clicks in the marketplace: the cookie, and where Stripe sends the
+    /// browser.
+    pub async fn click_install(
+        &self,
+        at: &AccountRef,
+        decision: &str,
+    ) -> anyhow::Result<(String, String)> {
+        let start = self.call_install(&format!("/install?mode={}", at.mode), None).await;
+        ensure!(start.status() == StatusCode::FOUND, "install starts with a redirect");
+        let link = text_of(&start, header::LOCATION).context("a redirect says where to")?;
+        let cookie = text_of(&start, header::SET_COOKIE).context("the browser is remembered")?;
+        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+        let parsed = url::Url::parse(&link)?;
+        let mut form: Vec<(String, String)> = parsed
+            .query_pairs()
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        form.push(("account".into(), at.id.to_string()));
+        form.push(("decision".into(), decision.into()));
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        let request = http::Request::post(&link)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(body))?;
+        let answer = client.request(request).await?;
+        ensure!(answer.status() == StatusCode::SEE_OTHER, "the marketplace sends the browser back");
+        let back = answer.headers().get(header::LOCATION).context("back to where")?.to_str()?;
+        let back = url::Url::parse(back)?;
+        Ok((cookie, format!("{}?{}", back.path(), back.query().unwrap_or_default())))
+    }
+
+    /// One GET to the `install` function.
+    pub async fn call_install(&self, path: &str, cookie: Option<&str>) -> Reply {
+        let mut request = get(path);
+        if let Some(cookie) = cookie.and_then(|cookie| cookie.parse().ok()) {
+            request.headers_mut().insert(header::COOKIE, cookie);
+        }
+        keysteward_install::respond(&self.install, request).await
+    }
+
+    /// One sweep of the `rotate` function.
+    pub async fn sweep(&self) -> anyhow::Result<Swept> {
+        let deadline = self.now().plus(Duration::from_secs(600));
+        Ok(keysteward_rotate::run(self.steward(), deadline).await?)
+    }
+
+    /// Sweeps every minute until there is nothing to do.
+    pub async fn sweep_to_rest(&self) -> anyhow::Result<()> {
+        for _ in 0..60 {
+            if self.sweep().await?.is_empty() {
+                return Ok(());
+            }
+            self.pass(Duration::from_secs(60));
+        }
+        anyhow::bail!("the sweep does not come to rest")
+    }
+
+    /// Posts a body to the `webhook` function.
+    pub async fn post(&self, body: &[u8], signature: &str) -> Reply {
+        let mut request = Request::new(body.to_vec());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = http::Uri::from_static("/webhooks/stripe");
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        if let Ok(signature) = signature.parse() {
+            headers.insert("stripe-signature", signature);
+        }
+        keysteward_webhook::respond(&self.webhook, request).await
+    }
+
+    /// Delivers what Stripe has to say and lets the stream apply it; answers how many were delivered.
+    pub async fn deliver(&self) -> anyhow::Result<usize> {
+        let deliveries = self.stripe.take_deliveries();
+        let count = deliveries.len();
+        for delivery in deliveries {
+            let signature = delivery
+                .headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case("stripe-signature"))
+                .map(|(_, value)| value.clone())
+                .context("every delivery is signed")?;
+            let reply = self.post(&delivery.body, &signature).await;
+            ensure!(reply.status() == StatusCode::OK, "a delivery was answered {}", reply.status());
+            if let Parsed::Event(event) = payload::parse(&delivery.body)? {
+                let put = Put { sequence: count.to_string(), event: EventRef::from(&event) };
+                let deadline = self.now().plus(Duration::from_secs(60));
+                let again = keysteward_lifecycle::apply(self.steward(), vec![put], deadline).await;
+                ensure!(again.is_empty(), "the stream would repeat this event");
+            }
+        }
+        Ok(count)
+    }
+
+    /// Reads a key as one of the app's services would.
+    pub async fn read(&self, at: &AccountRef, kind: Kind) -> Reply {
+        self.read_if(at, kind, None).await
+    }
+
+    /// As [`World::read`], with an `If-None-Match`.
+    pub async fn read_if(&self, at: &AccountRef, kind: Kind, known: Option<&str>) -> Reply {
+        let path = format!("/v1/accounts/{}/keys/default?mode={}&kind={kind}", at.id, at.mode);
+        let mut request = get(&path);
+        if let Some(known) = known.and_then(|tag| tag.parse().ok()) {
+            request.headers_mut().insert(header::IF_NONE_MATCH, known);
+        }
+        keysteward_keys::respond(&self.service, request).await
+    }
+
+    /// The token that a read gives; an error when it gives none.
+    pub async fn token(&self, at: &AccountRef, kind: Kind) -> anyhow::Result<String> {
+        let reply = self.read(at, kind).await;
+        ensure!(reply.status() == StatusCode::OK, "a read was answered {}", reply.status());
+        let token = json_of(&reply)?["token"].as_str().context("a key has a token")?.to_owned();
+        Ok(token)
+    }
+
+    /// The account as it is stored.
+    pub async fn account(&self, at: &AccountRef) -> anyhow::Result<Account> {
+        self.steward().store.load(at).await?.context("the account is stored")
+    }
+
+    /// Every row of the table as the engine stores it.
+    pub fn rows(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let scan = serde_json::json!({ "TableName": crate::table::NAME });
+        let answer = self.table.database().scan(serde_json::from_value(scan)?)?;
+        let answer = serde_json::to_value(answer)?;
+        Ok(answer["Items"].as_array().cloned().unwrap_or_default())
+    }
+}
+
+/// An account of a test.
+pub fn account(mode: Mode, id: &str) -> anyhow::Result<AccountRef> {
+    Ok(AccountRef::new(mode, AccountId::parse(id)?))
+}
+
+/// The slot that every installation opens for a kind.
+pub fn default_slot(kind: Kind) -> Slot {
+    Slot::new(kind, SlotName::default())
+}
+
+/// A GET as API Gateway hands it on.
+pub fn get(path: &str) -> Request {
+    let mut request = Request::new(Vec::new());
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    request.extensions_mut().insert(Caller("arn:aws:iam::000000000000:role/shop".to_owned()));
+    request.extensions_mut().insert(RequestId("request-of-a-test".to_owned()));
+    request
+}
+
+/// A header's text.
+pub fn text_of(reply: &Reply, name: header::HeaderName) -> Option<String> {
+    Some(reply.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+/// A body as JSON.
+pub fn json_of(reply: &Reply) -> anyhow::Result<serde_json::Value> {
+    Ok(serde_json::from_slice(reply.body())?)
+}
+
+fn destination(payload: Payload) -> Destination {
+    Destination {
+        url: "http://127.0.0.1:9/webhooks/stripe".to_owned(),
+        signing_secrets: vec![WEBHOOK_SECRET.to_owned()],
+        payload,
+    }
+}
+
+/// What Stripe signs webhooks with.
+pub const WEBHOOK_SECRET: &str = "whsec_of_the_tests";
+/// 2026-11-24T12:00:00Z
+const START: i64 = 1_795_521_600_000;

@@ -1,0 +1,148 @@
+//! What users do in Stripe's Dashboard reaches the slots.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use keysteward::domain::account::Status;
+use keysteward::domain::policy::{Choice, OnUninstall, OnUserExpire};
+use keysteward::domain::slot::{AccountRef, Kind, Mode};
+use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::{Setting, World};
+
+async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
+    let world = World::with(Setting { choice, ..Setting::default() }).await?;
+    let at = account(Mode::Live, "acct_1User")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    world.deliver().await?;
+    Ok((world, at))
+}
+
+async fn current_key(world: &World, at: &AccountRef) -> anyhow::Result<String> {
+    let stored = world.account(at).await?;
+    let slot = default_slot(Kind::Secret);
+    let key = stored.current(&slot).and_then(|(_, state)| state.key().cloned());
+    key.map(|key| key.to_string()).ok_or_else(|| anyhow::anyhow!("no current key"))
+}
+
+#[tokio::test]
+async fn a_key_that_the_user_expires_is_held_until_somebody_asks() -> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    let key = current_key(&world, &at).await?;
+    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+    world.deliver().await?;
+    world.sweep_to_rest().await?;
+    let reply = world.read(&at, Kind::Secret).await;
+    assert_eq!(reply.status(), StatusCode::CONFLICT);
+    assert_eq!(json_of(&reply)?["code"], "revoked_by_user");
+    assert!(world.token(&at, Kind::Publishable).await.is_ok(), "the other slot is untouched");
+    world.install_app(&at).await?;
+    assert!(world.token(&at, Kind::Secret).await.is_ok(), "installing again asks for a new one");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_the_user_expires_is_replaced_when_the_policy_says_so() -> anyhow::Result<()> {
+    let choice = Choice { on_user_expire: OnUserExpire::Reissue, ..Choice::default() };
+    let (world, at) = installed(choice).await?;
+    let key = current_key(&world, &at).await?;
+    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+    world.deliver().await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    assert!(world.stripe.token_works(&token));
+    assert_ne!(current_key(&world, &at).await?, key);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_else_rotates_is_served_while_it_lives() -> anyhow::Result<()> {
+    for (on_user_expire, afterwards) in
+        [(OnUserExpire::Hold, StatusCode::CONFLICT), (OnUserExpire::Reissue, StatusCode::OK)]
+    {
+        let (world, at) = installed(Choice { on_user_expire, ..Choice::default() }).await?;
+        let key = current_key(&world, &at).await?;
+        let token = world.token(&at, Kind::Secret).await?;
+        world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60);
+        world.deliver().await?;
+        let served = world.token(&at, Kind::Secret).await?;
+        assert!(world.stripe.token_works(&served));
+        if on_user_expire == OnUserExpire::Hold {
+            assert_eq!(served, token, "the key lives for another hour");
+        }
+        world.pass(Duration::from_secs(3600));
+        world.sweep_to_rest().await?;
+        assert_eq!(world.read(&at, Kind::Secret).await.status(), afterwards);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_uninstall_serves_nothing_and_shreds_the_private_keys_after_the_grace()
+-> anyhow::Result<()> {
+    for on_uninstall in [OnUninstall::Keep, OnUninstall::Expire] {
+        let (world, at) = installed(Choice { on_uninstall, ..Choice::default() }).await?;
+        let calls = world.stripe.log().len();
+        world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Keep);
+        world.deliver().await?;
+        let reply = world.read(&at, Kind::Secret).await;
+        assert_eq!(reply.status(), StatusCode::CONFLICT);
+        assert_eq!(json_of(&reply)?["code"], "uninstalled");
+        if on_uninstall == OnUninstall::Keep {
+            assert_eq!(world.stripe.log().len(), calls, "nobody is asked: access is gone");
+        }
+        assert_eq!(world.account(&at).await?.pairs.len(), 1, "the grace runs");
+        world.pass(Duration::from_secs(8 * 86_400));
+        world.sweep_to_rest().await?;
+        let stored = world.account(&at).await?;
+        assert_eq!(stored.pairs.len(), 0, "the private key is gone");
+        assert!(matches!(stored.head.status, Status::Uninstalled { .. }));
+        let trail = world.steward().store.trail(&at, 0, 1000).await?;
+        assert!(trail.len() > 5, "the audit trail stays");
+
+        world.install_app(&at).await?;
+        assert!(world.token(&at, Kind::Secret).await.is_ok(), "installing again mints anew");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn events_come_twice_late_and_in_any_order() -> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    world.stripe.set_behaviour(|stripe| {
+        stripe.duplicate_deliveries = true;
+        stripe.shuffle_deliveries = true;
+    });
+    for _ in 0..3 {
+        world.pass(Duration::from_secs(31 * 86_400));
+        world.sweep_to_rest().await?;
+        world.pass(Duration::from_secs(2 * 86_400));
+        world.sweep_to_rest().await?;
+        let before = world.token(&at, Kind::Secret).await?;
+        assert!(world.deliver().await? > 0);
+        world.sweep_to_rest().await?;
+        assert_eq!(world.token(&at, Kind::Secret).await?, before);
+        assert!(world.stripe.token_works(&before));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_whose_stream_record_was_lost_is_found_by_the_sweep() -> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    let key = current_key(&world, &at).await?;
+    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+    for delivery in world.stripe.take_deliveries() {
+        let signature = delivery
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("stripe-signature"))
+            .map(|(_, value)| value.as_str());
+        let reply = world.post(&delivery.body, signature.unwrap_or_default()).await;
+        assert_eq!(reply.status(), StatusCode::OK);
+    }
+    assert!(world.token(&at, Kind::Secret).await.is_ok(), "nobody has looked at the event yet");
+    world.pass(Duration::from_secs(61));
+    world.sweep_to_rest().await?;
+    assert_eq!(world.read(&at, Kind::Secret).await.status(), StatusCode::CONFLICT);
+    Ok(())
+}

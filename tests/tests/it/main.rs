@@ -1,0 +1,11 @@
+//! End to end through the functions' handlers, on a real DynamoDB engine and a stateful Stripe.
+
+mod budget;
+mod crash;
+mod events;
+mod install;
+mod keys;
+mod leaks;
+mod main_path;
+mod rotation;
+mod webhook;
