@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::Response;
+use axum::serve::ListenerExt as _;
 use dynoxide::Database;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
@@ -62,7 +63,12 @@ impl Table {
         let inner = Arc::new(Inner {
             database: database.clone(),
             engine: format!("http://{}", engine.local_addr()?),
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: {
+                // Small writes back to back: without it each call waits for a delayed acknowledgement.
+                let mut connector = HttpConnector::new();
+                connector.set_nodelay(true);
+                Client::builder(TokioExecutor::new()).build(connector)
+            },
             counts: Mutex::default(),
             fault: Mutex::default(),
         });
@@ -72,6 +78,9 @@ impl Table {
             std::future::pending::<()>(),
         ));
         let router = Router::new().fallback(pass_on).with_state(inner.clone());
+        let front = front.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
         tokio::spawn(async move { axum::serve(front, router).await });
         let table = Self { url, database: inner };
         table.store()?.create_table().await?;
