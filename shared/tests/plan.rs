@@ -126,8 +126,16 @@ impl Model {
                 let ended = Happened::Ended { at: now, why: Ending::Uninstalled };
                 change.apply(&slot, generation, ended, because).unwrap();
             }),
+            Step::Spare(slot, generation) => self.change(|change| {
+                let spared = Happened::EndingTried { try_at: now.plus(Duration::from_secs(900)) };
+                change.apply(&slot, generation, spared, because).unwrap();
+            }),
             Step::Close(slot, generation, why) => self.change(|change| {
                 change.apply(&slot, generation, Happened::Ended { at: now, why }, because).unwrap();
+                if why == Ending::RevokedByUser {
+                    let why = HoldReason::RevokedByUser;
+                    change.hold(&slot, Some(Hold { why, since: now, until: None }));
+                }
             }),
             Step::Forget(slot, generation) => {
                 self.change(|change| change.forget(&slot, generation))
@@ -211,7 +219,11 @@ impl Model {
         };
         // I1, the property this file is about.
         assert!(
-            ending != Ending::Superseded || self.account.current(slot).is_some(),
+            ending != Ending::Superseded
+                || self.account.current(slot).is_some()
+                || self.account.slots[slot]
+                    .hold
+                    .is_some_and(|hold| hold.why == HoldReason::RevokedByUser),
             "the last key known to work would be ended"
         );
         let at = self.now;
@@ -415,20 +427,34 @@ proptest! {
     }
 }
 
-#[test]
-fn a_key_whose_successor_was_revoked_is_not_ended_at_its_deadline() {
-    let mut model = Model::new(Policy::new(Choice::default()).unwrap());
-    let slot = Slot::new(Kind::Secret, SlotName::default());
+/// A slot whose key was replaced, whose new key was then revoked, and whose overlap is over.
+fn revoked_in_the_overlap(on_user_expire: OnUserExpire) -> Vec<Step> {
+    let choice = Choice { on_user_expire, ..Choice::default() };
+    let mut model = Model::new(Policy::new(choice).unwrap());
     model.sweep(&mut std::iter::empty());
     model.outside(Outside::RotationAsked);
     model.sweep(&mut std::iter::empty());
     model.outside(Outside::RevokedByUser);
-    model.now = model.now.plus(Duration::from_secs(40 * 86_400));
-    let steps = model.plan().steps;
-    assert!(
-        !steps.iter().any(|planned| matches!(&planned.step, Step::Retire(of, _) if *of == slot)),
-        "the overlap is over, but it is the only key left: {steps:?}"
-    );
+    model.sweep(&mut std::iter::repeat(Answer::Vain));
+    model.now = model.now.plus(Duration::from_secs(2 * 86_400));
+    let slot = Slot::new(Kind::Secret, SlotName::default());
+    let concerns = |step: &Step| match step {
+        Step::Retire(of, _) | Step::Spare(of, _) => *of == slot,
+        _ => false,
+    };
+    model.plan().steps.into_iter().map(|planned| planned.step).filter(concerns).collect()
+}
+
+#[test]
+fn the_last_key_is_spared_at_its_deadline_while_its_successor_is_on_its_way() {
+    let steps = revoked_in_the_overlap(OnUserExpire::Reissue);
+    assert!(matches!(steps[..], [Step::Spare(..)]), "{steps:?}");
+}
+
+#[test]
+fn when_the_user_revoked_the_successor_the_old_key_still_dies_by_its_deadline() {
+    let steps = revoked_in_the_overlap(OnUserExpire::Hold);
+    assert!(matches!(steps[..], [Step::Retire(..)]), "{steps:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Status};
+use super::account::{Account, HoldReason, Status};
 use super::id::Kid;
 use super::lifecycle::{Doom, DoomedBy, Ending, State};
 use super::policy::{OnUninstall, OnUserExpire, Policy, Strategy};
@@ -50,6 +50,8 @@ pub enum Step {
     Promote(Slot, Generation),
     /// End the key at Stripe and see it dead.
     Retire(Slot, Generation),
+    /// Leave a replaced key alive past its deadline, with an alarm: nothing has taken its place.
+    Spare(Slot, Generation),
     /// Ask Stripe once to end the key of an uninstalled account, then close it whatever the answer.
     Withdraw(Slot, Generation),
     /// Mark the key ended without asking Stripe.
@@ -78,6 +80,8 @@ pub enum Because {
     KeyIsProven,
     /// The overlap is over.
     OverlapIsOver,
+    /// The key that replaced it is gone and another is not there yet.
+    LastKeyKnownToWork,
     /// The key's secret never reached us.
     SecretIsLost,
     /// The user uninstalled the app.
@@ -115,8 +119,9 @@ fn plan_slot(plan: &mut Plan, now: Timestamp, policy: &Policy, account: &Account
         let State::Retiring { try_at, ending, .. } = state else {
             continue;
         };
-        // I1: what was replaced is only ended while what replaced it is there.
-        if *ending == Ending::Superseded && account.current(slot).is_none() {
+        if *ending == Ending::Superseded && !may_end_superseded(account, slot) {
+            let step = Step::Spare(slot.clone(), generation);
+            plan.at(*try_at, now, step, Because::LastKeyKnownToWork);
             continue;
         }
         let because = match ending {
@@ -127,6 +132,13 @@ fn plan_slot(plan: &mut Plan, now: Timestamp, policy: &Policy, account: &Account
         };
         plan.at(*try_at, now, Step::Retire(slot.clone(), generation), because);
     }
+}
+
+/// I1: what was replaced is ended while what replaced it is there, or when the user ended that on purpose.
+fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
+    let hold = account.slots.get(slot).and_then(|state| state.hold);
+    account.current(slot).is_some()
+        || hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser)
 }
 
 /// The way of a slot to its key: at most one step, the first of these rules that applies.

@@ -97,7 +97,7 @@ pub struct SigningSecrets {
 
 enum Source {
     Fixed(Arc<[SecretToken]>),
-    SecretsManager { aws: Aws, id: String },
+    SecretsManager { aws: Box<Aws>, id: String },
 }
 
 impl SigningSecrets {
@@ -113,7 +113,7 @@ impl SigningSecrets {
         now: Timestamp,
     ) -> Result<Self, SecretError> {
         let first: Arc<[SecretToken]> = fetch_webhook_secret(&aws, &id).await?.into();
-        let source = Source::SecretsManager { aws, id };
+        let source = Source::SecretsManager { aws: Box::new(aws), id };
         Ok(Self { source, last: Mutex::new(Some((now, first))) })
     }
 

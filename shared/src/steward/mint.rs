@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::steps::rotated_by;
+use super::steps::{hold_for_somebody, rotated_by};
 use super::{Error, Steward};
 use crate::domain::account::{Change, Hold, HoldReason};
 use crate::domain::id::KeyId;
@@ -361,8 +361,7 @@ impl Steward {
         )?;
         let is_on_its_way = change.account().pending(slot).is_some();
         if was_current && !is_on_its_way && self.policy.on_user_expire() == OnUserExpire::Hold {
-            let why = HoldReason::RevokedByUser;
-            change.hold(slot, Some(Hold { why, since: now, until: None }));
+            hold_for_somebody(change, slot);
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Which steps touch something outside, and the carrying out of those that do not.
 
 use super::{Error, Steward};
-use crate::domain::account::Change;
+use crate::domain::account::{Change, Hold, HoldReason};
 use crate::domain::intent::How;
-use crate::domain::lifecycle::{Happened, State};
+use crate::domain::lifecycle::{Ending, Happened, State};
 use crate::domain::plan::{Planned, Step};
 use crate::domain::policy::Policy;
 use crate::domain::slot::{Generation, Kind, Slot};
@@ -15,6 +15,7 @@ impl Step {
             Self::Ask(..) | Self::Prove(..) | Self::Retire(..) | Self::Withdraw(..) => true,
             Self::Request { .. }
             | Self::Promote(..)
+            | Self::Spare(..)
             | Self::Close(..)
             | Self::Forget(..)
             | Self::Shred(..) => false,
@@ -24,7 +25,11 @@ impl Step {
     /// Whether the step only changes rows, so that it can join the change before it.
     pub(super) fn is_pure(&self) -> bool {
         match self {
-            Self::Promote(..) | Self::Close(..) | Self::Forget(..) | Self::Shred(..) => true,
+            Self::Promote(..)
+            | Self::Spare(..)
+            | Self::Close(..)
+            | Self::Forget(..)
+            | Self::Shred(..) => true,
             Self::Request { .. }
             | Self::Ask(..)
             | Self::Prove(..)
@@ -58,9 +63,11 @@ impl Steward {
             Step::Withdraw(slot, generation) => {
                 self.withdraw(change, slot, *generation, planned.because).await
             }
-            Step::Promote(..) | Step::Close(..) | Step::Forget(..) | Step::Shred(..) => {
-                self.take_pure_step(change, &planned)
-            }
+            Step::Promote(..)
+            | Step::Spare(..)
+            | Step::Close(..)
+            | Step::Forget(..)
+            | Step::Shred(..) => self.take_pure_step(change, &planned),
         }
     }
 
@@ -74,7 +81,11 @@ impl Steward {
             Step::Close(slot, generation, why) => {
                 let ended = Happened::Ended { at: change.now(), why: *why };
                 change.apply(slot, *generation, ended, Some(planned.because))?;
+                if *why == Ending::RevokedByUser {
+                    hold_for_somebody(change, slot);
+                }
             }
+            Step::Spare(slot, generation) => self.spare(change, slot, *generation, planned)?,
             Step::Forget(slot, generation) => change.forget(slot, *generation),
             Step::Shred(kid) => change.shred_pair(kid),
             Step::Request { .. }
@@ -84,6 +95,25 @@ impl Steward {
             | Step::Withdraw(..) => {}
         }
         Ok(())
+    }
+
+    /// I5: a key that outlives its deadline does so with an alarm on.
+    fn spare(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        planned: &Planned,
+    ) -> Result<(), Error> {
+        tracing::error!(
+            account.id = %change.account().at.id,
+            slot = %slot,
+            slot.generation = generation.number(),
+            "a replaced key is kept past its deadline: it is the last one known to work"
+        );
+        let try_at = change.now().plus(Policy::backoff(u32::MAX));
+        let spared = Happened::EndingTried { try_at };
+        Ok(change.apply(slot, generation, spared, Some(planned.because))?)
     }
 
     /// Puts a proven key in its place and starts the retirement of the one before it.
@@ -122,6 +152,12 @@ impl Steward {
         change.hold(slot, None);
         Ok(())
     }
+}
+
+/// Holds a slot whose key the user ended, until somebody asks for another.
+pub(super) fn hold_for_somebody(change: &mut Change, slot: &Slot) {
+    let (why, since) = (HoldReason::RevokedByUser, change.now());
+    change.hold(slot, Some(Hold { why, since, until: None }));
 }
 
 /// The generation that an intent rotates away.
