@@ -1,6 +1,8 @@
 //! Properties of the pure core: whatever Stripe answers and whatever happens, following the plan never
 //! ends the last key that works, and comes to rest with one key per slot and a closed audit trail.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the whole file is a test")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

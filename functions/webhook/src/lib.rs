@@ -29,7 +29,7 @@ pub async fn respond(webhook: &WebhookParts, request: Request) -> Reply {
 pub async fn take_from_bus(webhook: &WebhookParts, envelope: Vec<u8>) -> Result<(), Failed> {
     let event =
         payload::unwrap_envelope(&envelope).map_err(|error| Failed::new(Class::Caller, &error))?;
-    let parsed = payload::parse(&event).map_err(|error| Failed::new(Class::Caller, &error))?;
+    let parsed = payload::parse(event).map_err(|error| Failed::new(Class::Caller, &error))?;
     put(webhook, parsed).await.map_err(|error| Failed::new(error.class(), &error))
 }
 
