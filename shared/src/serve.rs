@@ -118,6 +118,9 @@ impl Service {
             };
             return Err(Refusal::NoUsableKey(why));
         };
+        if doom.is_some_and(|doom| doom.at <= now) {
+            return Err(Refusal::NoUsableKey("expired"));
+        }
         let previous_valid_until = previous_valid_until(&account, slot, now);
         let dies_in = doom.map(|doom| doom.at.since(now) / 2);
         let freshness = Freshness {

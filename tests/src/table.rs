@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use keysteward::runtime::aws::Aws;
 use keysteward::store::Store;
+use tokio::sync::Notify;
 
 /// A fresh table in memory.
 #[derive(Clone, Debug)]
@@ -29,6 +30,26 @@ struct Inner {
     client: Client<HttpConnector, Body>,
     counts: Mutex<BTreeMap<String, u32>>,
     fault: Mutex<Option<Fault>>,
+    pause: Mutex<Option<(u32, Arc<Pause>)>>,
+}
+
+/// A call that is being held: reached when it came, let go when the test says so.
+#[derive(Debug, Default)]
+pub struct Pause {
+    reached: Notify,
+    go_on: Notify,
+}
+
+impl Pause {
+    /// Waits until the call is held.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Lets the call go on.
+    pub fn let_go(&self) {
+        self.go_on.notify_one();
+    }
 }
 
 impl std::fmt::Debug for Inner {
@@ -71,6 +92,7 @@ impl Table {
             },
             counts: Mutex::default(),
             fault: Mutex::default(),
+            pause: Mutex::default(),
         });
         tokio::spawn(dynoxide::server::serve_with_shutdown(
             engine,
@@ -133,6 +155,13 @@ impl Table {
         *lock(&self.database.fault) = Some(Fault { countdown: skip, when, for_good });
     }
 
+    /// Holds the call after `skip` more before the table sees it.
+    pub fn hold(&self, skip: u32) -> Arc<Pause> {
+        let pause = Arc::new(Pause::default());
+        *lock(&self.database.pause) = Some((skip, pause.clone()));
+        pause
+    }
+
     /// Ends a fault. Answers whether it was still waiting for its call.
     pub fn heal(&self) -> bool {
         lock(&self.database.fault).take().is_some_and(|fault| fault.countdown > 0)
@@ -140,6 +169,18 @@ impl Table {
 }
 
 impl Inner {
+    /// Whether this call is to be held.
+    fn pause(&self) -> Option<Arc<Pause>> {
+        let mut slot = lock(&self.pause);
+        match slot.as_mut()? {
+            (0, _) => slot.take().map(|(_, pause)| pause),
+            (skip, _) => {
+                *skip -= 1;
+                None
+            }
+        }
+    }
+
     /// Whether this call is to be failed.
     fn fault(&self) -> Option<When> {
         let mut slot = lock(&self.fault);
@@ -160,6 +201,10 @@ async fn pass_on(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Byte
     let target = headers.get("x-amz-target").and_then(|name| name.to_str().ok()).unwrap_or("");
     let operation = target.rsplit('.').next().unwrap_or("").to_owned();
     *lock(&inner.counts).entry(operation).or_default() += 1;
+    if let Some(pause) = inner.pause() {
+        pause.reached.notify_one();
+        pause.go_on.notified().await;
+    }
     let fault = inner.fault();
     if fault == Some(When::BeforeEffect) {
         return refusal();

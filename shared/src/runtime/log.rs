@@ -16,9 +16,14 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Writes JSON lines to standard output, from `RUST_LOG` or `info`.
+///
+/// The libraries below never log finer than `info`, whatever `RUST_LOG` says: at `trace` they write what
+/// goes over the wire, and that is where secrets are.
 pub fn to_stdout() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+    let chosen = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter = WIRE.iter().filter_map(|target| format!("{target}=info").parse().ok());
+    let filter = filter.fold(chosen, tracing_subscriber::EnvFilter::add_directive);
     // A second call in one process keeps the first subscriber, which is as good.
     let _ = tracing_subscriber::fmt()
         .json()
@@ -29,3 +34,15 @@ pub fn to_stdout() {
         .with_env_filter(filter)
         .try_init();
 }
+
+const WIRE: [&str; 9] = [
+    "aws_runtime",
+    "aws_smithy_http_client",
+    "aws_smithy_runtime",
+    "aws_smithy_runtime_api",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "lambda_runtime",
+    "reqwest",
+];

@@ -95,8 +95,8 @@ impl Steward {
     ) -> Result<(), Error> {
         let Minted { key, secret } = minted;
         if key.kind != slot.kind || key.mode != change.account().at.mode {
-            let given_up = Happened::GivenUp { at: change.now(), trouble: Trouble::WrongToken };
-            return Ok(change.apply(slot, generation, given_up, Some(because))?);
+            self.give_up(change, slot, generation, Trouble::WrongToken, because)?;
+            return doom_predecessor(change, slot, predecessor_dies_at(intent));
         }
         let alive = key.status != KeyStatus::Expired;
         let material = if alive { self.material(change, intent, secret) } else { None };
@@ -104,13 +104,12 @@ impl Steward {
             return self.secret_is_lost(change, slot, generation, intent, key, because);
         };
         let is_public = matches!(material, Material::Publishable(_));
-        let predecessor_dies_at = match intent.how {
-            How::Create => None,
-            // Counted from when it was first asked: an earlier attempt may be the one that took effect.
-            How::Rotate { overlap_minutes, .. } => Some(after_overlap(intent, overlap_minutes)),
+        let answered = Happened::Answered {
+            key: key.id,
+            material,
+            at: change.now(),
+            predecessor_dies_at: predecessor_dies_at(intent),
         };
-        let answered =
-            Happened::Answered { key: key.id, material, at: change.now(), predecessor_dies_at };
         change.apply(slot, generation, answered, Some(because))?;
         if is_public {
             // It came from Stripe over TLS and holds nothing to open. Stripe takes a publishable key
@@ -155,12 +154,7 @@ impl Steward {
     ) -> Result<(), Error> {
         let lost = Happened::AnsweredWithoutSecret { key: key.id, at: change.now() };
         change.apply(slot, generation, lost, Some(because))?;
-        let How::Rotate { from, overlap_minutes } = intent.how else { return Ok(()) };
-        let doom = Doom { at: after_overlap(intent, overlap_minutes), by: DoomedBy::LostAnswer };
-        if change.account().current(slot).is_some_and(|(current, _)| current == from) {
-            change.apply(slot, from, Happened::Doomed(doom), Some(Because::SecretIsLost))?;
-        }
-        Ok(())
+        doom_predecessor(change, slot, predecessor_dies_at(intent))
     }
 
     /// What a refusal or an unknown outcome means for the intent.
@@ -200,10 +194,7 @@ impl Steward {
                 | Refusal::IdempotencyError
                 | Refusal::OAuth(_)
                 | Refusal::Other { .. },
-            ) => {
-                let given_up = Happened::GivenUp { at: change.now(), trouble: Trouble::Refused };
-                change.apply(slot, generation, given_up, Some(because))?;
-            }
+            ) => self.give_up(change, slot, generation, Trouble::Refused, because)?,
             Some(Refusal::IdempotencyConflict | Refusal::LockTimeout | Refusal::RateLimited(_))
             | None => self.asked_in_vain(change, slot, generation, intent, because)?,
         }
@@ -219,14 +210,28 @@ impl Steward {
         intent: &Intent,
         because: Because,
     ) -> Result<(), Error> {
-        let now = change.now();
         change.apply(slot, generation, Happened::AskedInVain, Some(because))?;
         if intent.attempts < Policy::ATTEMPTS {
             hold(change, slot, HoldReason::NoAnswer, Policy::backoff(intent.attempts));
             return Ok(());
         }
-        let given_up = Happened::GivenUp { at: now, trouble: Trouble::NoAnswer };
-        Ok(change.apply(slot, generation, given_up, Some(because))?)
+        self.give_up(change, slot, generation, Trouble::NoAnswer, because)?;
+        // One of the attempts may have taken effect.
+        doom_predecessor(change, slot, predecessor_dies_at(intent))
+    }
+
+    fn give_up(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        trouble: Trouble,
+        because: Because,
+    ) -> Result<(), Error> {
+        let given_up = Happened::GivenUp { at: change.now(), trouble };
+        change.apply(slot, generation, given_up, Some(because))?;
+        alarm(change, slot, generation);
+        Ok(())
     }
 
     /// The key to rotate is not there to be rotated. Either an earlier attempt of ours did it and its
@@ -352,15 +357,28 @@ impl Steward {
             Some(State::Ended { .. }) | None => return Ok(()),
             Some(_) => Ending::RevokedByUser,
         };
-        let was_current = matches!(state, Some(State::Current { .. }));
         change.apply(
             slot,
             generation,
             Happened::Ended { at: now, why },
             Some(Because::KeyHasDied),
         )?;
+        // Whose own loss it was, nobody else has to allow its repair.
+        let was_wanted_dead = match state {
+            Some(State::Current { doom, .. }) => {
+                doom.is_none_or(|doom| doom.by == DoomedBy::SomebodyElse)
+            }
+            Some(
+                State::Issued { predecessor_dies_at, .. }
+                | State::Proven { predecessor_dies_at, .. },
+            ) => {
+                doom_predecessor(change, slot, predecessor_dies_at)?;
+                false
+            }
+            _ => false,
+        };
         let is_on_its_way = change.account().pending(slot).is_some();
-        if was_current && !is_on_its_way && self.policy.on_user_expire() == OnUserExpire::Hold {
+        if was_wanted_dead && !is_on_its_way && self.policy.on_user_expire() == OnUserExpire::Hold {
             hold_for_somebody(change, slot);
         }
         Ok(())
@@ -385,8 +403,42 @@ pub(super) fn report(error: &stripe::Error, slot: &Slot, generation: Generation)
     );
 }
 
-fn after_overlap(intent: &Intent, overlap_minutes: u32) -> Timestamp {
-    intent.asked_at.plus(Duration::from_secs(u64::from(overlap_minutes) * 60))
+/// When Stripe ends the key that an intent rotates away, counted from when it was first asked: an earlier
+/// attempt may be the one that took effect.
+fn predecessor_dies_at(intent: &Intent) -> Option<Timestamp> {
+    match intent.how {
+        How::Create => None,
+        How::Rotate { overlap_minutes, .. } => {
+            let overlap = Duration::from_secs(u64::from(overlap_minutes) * 60);
+            Some(intent.asked_at.plus(overlap))
+        }
+    }
+}
+
+/// A key was rotated away for nothing: its successor is of no use and cannot be had by rotating again.
+pub(super) fn doom_predecessor(
+    change: &mut Change,
+    slot: &Slot,
+    dies_at: Option<Timestamp>,
+) -> Result<(), Error> {
+    let (Some(at), Some((current, _))) = (dies_at, change.account().current(slot)) else {
+        return Ok(());
+    };
+    let doom = Happened::Doomed(Doom { at, by: DoomedBy::LostAnswer });
+    Ok(change.apply(slot, current, doom, Some(Because::SecretIsLost))?)
+}
+
+/// Says that a person has to look at a generation.
+pub(super) fn alarm(change: &Change, slot: &Slot, generation: Generation) {
+    let state = change.account().generations.get(&(slot.clone(), generation));
+    tracing::error!(
+        account.id = %change.account().at.id,
+        account.mode = change.account().at.mode.as_str(),
+        slot = %slot,
+        slot.generation = generation.number(),
+        state = state.map_or("absent", State::name),
+        "a key needs an operator"
+    );
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::mint::{hold, report};
+use super::mint::{alarm, doom_predecessor, hold, report};
 use super::{Error, Steward};
 use crate::domain::account::{Change, HoldReason};
 use crate::domain::lifecycle::{Happened, State, Trouble};
@@ -24,7 +24,9 @@ impl Steward {
     ) -> Result<(), Error> {
         let now = change.now();
         let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
-        let Some(State::Issued { material, issued_at, .. }) = state else { return Ok(()) };
+        let Some(State::Issued { material, issued_at, predecessor_dies_at, .. }) = state else {
+            return Ok(());
+        };
         let happened = match self.open(change, &material).await {
             Opened::Nothing => Happened::Proved,
             Opened::Never => Happened::DidNotOpen { at: now },
@@ -55,7 +57,13 @@ impl Steward {
                 }
             }
         };
-        Ok(change.apply(slot, generation, happened, Some(because))?)
+        let is_of_use = matches!(happened, Happened::Proved);
+        change.apply(slot, generation, happened, Some(because))?;
+        if !is_of_use {
+            alarm(change, slot, generation);
+            doom_predecessor(change, slot, predecessor_dies_at)?;
+        }
+        Ok(())
     }
 
     /// Whether the key itself says that it is dead; `None` when it cannot be asked.

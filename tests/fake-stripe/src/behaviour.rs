@@ -7,6 +7,8 @@
 pub struct Behaviour {
     /// `alg` of the JWE of a live secret (§0.1).
     pub jwe_alg: JweAlg,
+    /// Whether the ciphertext of a live secret is damaged on its way, so that it does not open.
+    pub garble_ciphertext: bool,
     /// Milliseconds until a new key shows up in a list and an expired one leaves it (§6).
     pub list_lag_ms: i64,
     /// Whether `next_page_url` and `previous_page_url` name the host. Default: a path that begins with `/`,
@@ -57,6 +59,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             jwe_alg: JweAlg::RsaOaep256,
+            garble_ciphertext: false,
             list_lag_ms: 0,
             absolute_page_urls: false,
             expire_lag_ms: 0,

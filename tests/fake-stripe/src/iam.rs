@@ -218,7 +218,10 @@ impl World {
         // A sandbox secret is answered in the clear even when a public key came along (§0.3).
         let encrypted = match recipient.filter(|_| caller.live) {
             Some(recipient) => Some(EncryptedSecret {
-                ciphertext: recipient.seal(&key.token.0, self.behaviour.jwe_alg)?,
+                ciphertext: {
+                    let sealed = recipient.seal(&key.token.0, self.behaviour.jwe_alg)?;
+                    if self.behaviour.garble_ciphertext { garbled(&sealed) } else { sealed }
+                },
                 recipient_key_id: recipient.id,
             }),
             None => None,
@@ -366,5 +369,16 @@ fn recipient(body: &Fields, kind: KeyType, live: bool) -> Result<Option<Recipien
             "public_key: A public key is required for secret keys in live mode.",
         )),
         (None, KeyType::Secret | KeyType::Publishable) => Ok(None),
+    }
+}
+
+/// The same five parts with the first character of the authentication tag changed.
+fn garbled(compact: &str) -> String {
+    match compact.rsplit_once('.') {
+        Some((sealed, tag)) => {
+            let other = if tag.starts_with('A') { 'B' } else { 'A' };
+            format!("{sealed}.{other}{}", tag.get(1..).unwrap_or_default())
+        }
+        None => String::new(),
     }
 }

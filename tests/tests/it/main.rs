@@ -3,9 +3,12 @@
 mod budget;
 mod crash;
 mod events;
+mod fencing;
 mod install;
 mod keys;
 mod leaks;
+mod lost;
 mod main_path;
 mod rotation;
+mod simulation;
 mod webhook;
