@@ -109,7 +109,7 @@ impl Service {
         if matches!(account.head.status, Status::Uninstalled { .. }) {
             return Err(Refusal::NoUsableKey("uninstalled"));
         }
-        let Some((generation, State::Current { key, material, issued_at, rotates_at, doom })) =
+        let Some((generation, State::Current { key, material, issued_at, rotates_at, doom, .. })) =
             account.current(slot)
         else {
             let why = match state.hold {

@@ -48,6 +48,8 @@ pub enum State {
         issued_at: Timestamp,
         /// When it is to be replaced, jitter included; `None` for keys that are not rotated by age.
         rotates_at: Option<Timestamp>,
+        /// When to ask Stripe next whether it still stands, in case no event told us.
+        look_at: Timestamp,
         /// Set when Stripe will end it although it has no successor.
         doom: Option<Doom>,
     },
@@ -163,9 +165,11 @@ pub enum Happened {
     /// The secret does not open.
     DidNotOpen { at: Timestamp },
     /// It takes its place as the slot's key.
-    Promoted { rotates_at: Option<Timestamp> },
+    Promoted { rotates_at: Option<Timestamp>, look_at: Timestamp },
     /// A later generation took its place.
     Superseded { dies_at: Timestamp, try_at: Timestamp },
+    /// Stripe was asked about it, in vain or not.
+    LookedAt { look_at: Timestamp },
     /// It is to be replaced at once.
     RotationAsked { at: Timestamp },
     /// Stripe will end it at this instant.
@@ -261,6 +265,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. } => illegal,
             },
@@ -279,12 +284,13 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. } => illegal,
             },
             Self::Proven { key, material, issued_at, .. } => match happened {
-                Happened::Promoted { rotates_at } => {
-                    Ok(Self::Current { key, material, issued_at, rotates_at, doom: None })
+                Happened::Promoted { rotates_at, look_at } => {
+                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom: None })
                 }
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                 Happened::Answered { .. }
@@ -294,11 +300,13 @@ impl State {
                 | Happened::DidNotOpen { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },
-            Self::Current { key, material, issued_at, rotates_at, doom } => match happened {
+            Self::Current { key, material, issued_at, rotates_at, look_at, doom } => match happened
+            {
                 Happened::Superseded { dies_at, try_at } => Ok(Self::Retiring {
                     key,
                     material: Some(material),
@@ -308,10 +316,15 @@ impl State {
                     ending: Ending::Superseded,
                 }),
                 Happened::RotationAsked { at } => {
-                    Ok(Self::Current { key, material, issued_at, rotates_at: Some(at), doom })
+                    let rotates_at = Some(at);
+                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom })
+                }
+                Happened::LookedAt { look_at } => {
+                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom })
                 }
                 Happened::Doomed(doom) => {
-                    Ok(Self::Current { key, material, issued_at, rotates_at, doom: Some(doom) })
+                    let doom = Some(doom);
+                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom })
                 }
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                 Happened::Answered { .. }
@@ -341,6 +354,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::GivenUp { .. } => illegal,
             },
@@ -354,6 +368,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
@@ -368,6 +383,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,

@@ -48,6 +48,8 @@ pub enum Step {
     Prove(Slot, Generation),
     /// Make it the slot's current key.
     Promote(Slot, Generation),
+    /// Ask Stripe whether the current key still stands.
+    LookAt(Slot, Generation),
     /// End the key at Stripe and see it dead.
     Retire(Slot, Generation),
     /// Leave a replaced key alive past its deadline, with an alarm: nothing has taken its place.
@@ -78,6 +80,8 @@ pub enum Because {
     AnswerIsUnproven,
     /// A proven key waits for its place.
     KeyIsProven,
+    /// A day has passed since Stripe was last asked.
+    ItIsTimeToLook,
     /// The overlap is over.
     OverlapIsOver,
     /// The key that replaced it is gone and another is not there yet.
@@ -115,6 +119,9 @@ pub fn plan(now: Timestamp, policy: &Policy, account: &Account) -> Plan {
 
 fn plan_slot(plan: &mut Plan, now: Timestamp, policy: &Policy, account: &Account, slot: &Slot) {
     plan_acquiring(plan, now, policy, account, slot);
+    if let Some((generation, State::Current { look_at, .. })) = account.current(slot) {
+        plan.at(*look_at, now, Step::LookAt(slot.clone(), generation), Because::ItIsTimeToLook);
+    }
     for (generation, state) in account.generations_of(slot) {
         let State::Retiring { try_at, ending, .. } = state else {
             continue;

@@ -98,6 +98,10 @@ impl Policy {
     pub const STALL: Duration = Duration::from_secs(120);
     /// The longest that a consumer is told to cache a key.
     pub const CONSUMER_CACHE: Duration = Duration::from_secs(300);
+    /// How often Stripe is asked whether a current key still stands: an event may never have come.
+    pub const LOOK_EVERY: Duration = Duration::from_secs(DAY);
+    /// How soon it is asked again when it could not say.
+    pub const LOOK_AGAIN: Duration = Duration::from_secs(3600);
     /// A key pair older than this is not used for new keys.
     pub const PAIR_AGE: Duration = Duration::from_secs(90 * DAY);
     /// How long an ended generation stays in the working set.

@@ -144,5 +144,5 @@ fn address(settings: &Settings<'_>, name: &'static str) -> Result<Option<String>
     Ok(Some(text))
 }
 
-/// Well below the lease, so that a call that hangs is over before another process takes over.
-const STRIPE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest step is retiring: probe, expire, probe, each tried three times, is over within the lease.
+const STRIPE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -120,8 +120,8 @@ fn unexpected() -> Failed {
     Failed { class: Class::Caller, message: "this function takes HTTP events only".to_owned() }
 }
 
-/// Work may start until this long before Lambda ends the invocation: one call to Stripe, with its
-/// time-out, and the write after it fit in.
+/// Steps start until this long before Lambda ends the invocation: a call to Stripe that times out and the
+/// write after it fit in. A step that takes longer is cut off like a crash, and repaired like one.
 fn deadline(ends_at_millis: u64) -> Timestamp {
     let margin = 25_000;
     let millis = i64::try_from(ends_at_millis).unwrap_or(i64::MAX).saturating_sub(margin);

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::steps::{hold_for_somebody, rotated_by};
+use super::steps::rotated_by;
 use super::{Error, Steward};
 use crate::domain::account::{Change, Hold, HoldReason};
-use crate::domain::id::KeyId;
 use crate::domain::intent::{Asking, How, Intent, PublicKey, is_note_of};
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State, Trouble};
 use crate::domain::plan::Because;
-use crate::domain::policy::{OnUserExpire, Policy};
+use crate::domain::policy::Policy;
 use crate::domain::sealed::{Material, Sealed};
 use crate::domain::slot::{Generation, Kind, Slot};
 use crate::domain::time::Timestamp;
@@ -96,7 +95,12 @@ impl Steward {
         let Minted { key, secret } = minted;
         if key.kind != slot.kind || key.mode != change.account().at.mode {
             self.give_up(change, slot, generation, Trouble::WrongToken, because)?;
-            return doom_predecessor(change, slot, predecessor_dies_at(intent));
+            return doom_predecessor(
+                change,
+                slot,
+                predecessor_dies_at(intent),
+                DoomedBy::LostAnswer,
+            );
         }
         let alive = key.status != KeyStatus::Expired;
         let material = if alive { self.material(change, intent, secret) } else { None };
@@ -154,7 +158,7 @@ impl Steward {
     ) -> Result<(), Error> {
         let lost = Happened::AnsweredWithoutSecret { key: key.id, at: change.now() };
         change.apply(slot, generation, lost, Some(because))?;
-        doom_predecessor(change, slot, predecessor_dies_at(intent))
+        doom_predecessor(change, slot, predecessor_dies_at(intent), DoomedBy::LostAnswer)
     }
 
     /// What a refusal or an unknown outcome means for the intent.
@@ -217,7 +221,7 @@ impl Steward {
         }
         self.give_up(change, slot, generation, Trouble::NoAnswer, because)?;
         // One of the attempts may have taken effect.
-        doom_predecessor(change, slot, predecessor_dies_at(intent))
+        doom_predecessor(change, slot, predecessor_dies_at(intent), DoomedBy::LostAnswer)
     }
 
     fn give_up(
@@ -296,93 +300,6 @@ impl Steward {
             is_ours && !is_known && key.created >= intent.asked_at && key.kind == slot.kind
         }))
     }
-
-    /// Asks Stripe what became of one of our keys, and applies the answer: its object is the truth (I4).
-    ///
-    /// A key that is not there any more is only believed dead when it says so itself. `false` when
-    /// nothing could be learnt; then nothing is changed.
-    pub(crate) async fn look_at(
-        &self,
-        change: &mut Change,
-        slot: &Slot,
-        generation: Generation,
-        key: &KeyId,
-    ) -> Result<bool, Error> {
-        let now = change.now();
-        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
-        match self.stripe.retrieve(&change.account().at, key).await {
-            Ok(ApiKey { status: KeyStatus::Expired, .. }) => {
-                self.ended_by_somebody(change, slot, generation)?;
-            }
-            Ok(ApiKey { expires_at: Some(at), .. })
-                if at > now && matches!(state, Some(State::Current { doom: None, .. })) =>
-            {
-                let doom = Doom { at, by: DoomedBy::SomebodyElse };
-                change.apply(
-                    slot,
-                    generation,
-                    Happened::Doomed(doom),
-                    Some(Because::KeyIsDoomed),
-                )?;
-            }
-            Ok(_) => {}
-            Err(error) if error.refusal() == Some(&Refusal::NotFound) => {
-                match self.is_dead(change, slot, generation).await {
-                    Some(true) => self.ended_by_somebody(change, slot, generation)?,
-                    Some(false) => {}
-                    None => return Ok(false),
-                }
-            }
-            Err(error) => {
-                report(&error, slot, generation);
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Stripe says the key is over. For the current key nobody here wanted that, so the policy decides
-    /// whether another is minted.
-    fn ended_by_somebody(
-        &self,
-        change: &mut Change,
-        slot: &Slot,
-        generation: Generation,
-    ) -> Result<(), Error> {
-        let now = change.now();
-        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
-        let why = match state {
-            Some(State::Retiring { ending, .. }) => ending,
-            Some(State::Current { doom: Some(_), .. }) => Ending::Expired,
-            Some(State::Ended { .. }) | None => return Ok(()),
-            Some(_) => Ending::RevokedByUser,
-        };
-        change.apply(
-            slot,
-            generation,
-            Happened::Ended { at: now, why },
-            Some(Because::KeyHasDied),
-        )?;
-        // Whose own loss it was, nobody else has to allow its repair.
-        let was_wanted_dead = match state {
-            Some(State::Current { doom, .. }) => {
-                doom.is_none_or(|doom| doom.by == DoomedBy::SomebodyElse)
-            }
-            Some(
-                State::Issued { predecessor_dies_at, .. }
-                | State::Proven { predecessor_dies_at, .. },
-            ) => {
-                doom_predecessor(change, slot, predecessor_dies_at)?;
-                false
-            }
-            _ => false,
-        };
-        let is_on_its_way = change.account().pending(slot).is_some();
-        if was_wanted_dead && !is_on_its_way && self.policy.on_user_expire() == OnUserExpire::Hold {
-            hold_for_somebody(change, slot);
-        }
-        Ok(())
-    }
 }
 
 /// Holds a slot for a while.
@@ -420,11 +337,12 @@ pub(super) fn doom_predecessor(
     change: &mut Change,
     slot: &Slot,
     dies_at: Option<Timestamp>,
+    by: DoomedBy,
 ) -> Result<(), Error> {
     let (Some(at), Some((current, _))) = (dies_at, change.account().current(slot)) else {
         return Ok(());
     };
-    let doom = Happened::Doomed(Doom { at, by: DoomedBy::LostAnswer });
+    let doom = Happened::Doomed(Doom { at, by });
     Ok(change.apply(slot, current, doom, Some(Because::SecretIsLost))?)
 }
 

@@ -4,6 +4,7 @@
 //! callers at once; whoever finds the account leased by another backs off, because the account is due
 //! again when that lease runs out.
 
+mod look;
 mod mint;
 mod prove;
 mod retire;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::mint::{alarm, doom_predecessor, hold, report};
 use super::{Error, Steward};
 use crate::domain::account::{Change, HoldReason};
-use crate::domain::lifecycle::{Happened, State, Trouble};
+use crate::domain::lifecycle::{DoomedBy, Happened, State, Trouble};
 use crate::domain::plan::Because;
 use crate::domain::sealed::Material;
 use crate::domain::secret::SecretToken;
@@ -23,8 +23,9 @@ impl Steward {
         because: Because,
     ) -> Result<(), Error> {
         let now = change.now();
-        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
-        let Some(State::Issued { material, issued_at, predecessor_dies_at, .. }) = state else {
+        let at = (slot.clone(), generation);
+        let state = change.account().generations.get(&at).cloned();
+        let Some(State::Issued { key, material, issued_at, predecessor_dies_at }) = state else {
             return Ok(());
         };
         let happened = match self.open(change, &material).await {
@@ -40,13 +41,19 @@ impl Steward {
                 } else {
                     match self.stripe.probe(&token).await {
                         Ok(Liveness::Alive) => Happened::Proved,
-                        Ok(Liveness::Dead) if now.since(issued_at) > PATIENCE => {
-                            Happened::GivenUp { at: now, trouble: Trouble::DeadOnArrival }
-                        }
                         Ok(Liveness::Dead) => {
+                            // Ended by the user meanwhile, perhaps: Stripe's object says.
+                            let looked = self.look_at(change, slot, generation, &key).await?;
+                            let is_over = !change.account().generations[&at].is_pending();
+                            if is_over {
+                                return Ok(());
+                            }
                             // A new key may take a moment to be known everywhere.
-                            hold(change, slot, HoldReason::NoAnswer, AGAIN);
-                            return Ok(());
+                            if !looked || now.since(issued_at) < PATIENCE {
+                                hold(change, slot, HoldReason::NoAnswer, AGAIN);
+                                return Ok(());
+                            }
+                            Happened::GivenUp { at: now, trouble: Trouble::DeadOnArrival }
                         }
                         Err(error) => {
                             report(&error, slot, generation);
@@ -61,7 +68,7 @@ impl Steward {
         change.apply(slot, generation, happened, Some(because))?;
         if !is_of_use {
             alarm(change, slot, generation);
-            doom_predecessor(change, slot, predecessor_dies_at)?;
+            doom_predecessor(change, slot, predecessor_dies_at, DoomedBy::LostAnswer)?;
         }
         Ok(())
     }

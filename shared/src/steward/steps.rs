@@ -12,7 +12,11 @@ impl Step {
     /// Whether carrying the step out calls Stripe, so that the lease has to be durable first.
     pub(super) fn has_effect(&self) -> bool {
         match self {
-            Self::Ask(..) | Self::Prove(..) | Self::Retire(..) | Self::Withdraw(..) => true,
+            Self::Ask(..)
+            | Self::Prove(..)
+            | Self::LookAt(..)
+            | Self::Retire(..)
+            | Self::Withdraw(..) => true,
             Self::Request { .. }
             | Self::Promote(..)
             | Self::Spare(..)
@@ -33,6 +37,7 @@ impl Step {
             Self::Request { .. }
             | Self::Ask(..)
             | Self::Prove(..)
+            | Self::LookAt(..)
             | Self::Retire(..)
             | Self::Withdraw(..) => false,
         }
@@ -57,6 +62,7 @@ impl Steward {
             Step::Prove(slot, generation) => {
                 self.prove(change, slot, *generation, planned.because).await
             }
+            Step::LookAt(slot, generation) => self.look(change, slot, *generation).await,
             Step::Retire(slot, generation) => {
                 self.retire(change, slot, *generation, planned.because).await
             }
@@ -91,6 +97,7 @@ impl Steward {
             Step::Request { .. }
             | Step::Ask(..)
             | Step::Prove(..)
+            | Step::LookAt(..)
             | Step::Retire(..)
             | Step::Withdraw(..) => {}
         }
@@ -148,7 +155,12 @@ impl Steward {
             // Public by nature: replacing it by age protects nothing and breaks pages that embed it.
             Kind::Publishable => None,
         };
-        change.apply(slot, generation, Happened::Promoted { rotates_at }, because)?;
+        change.apply(
+            slot,
+            generation,
+            Happened::Promoted { rotates_at, look_at: now.plus(Policy::LOOK_EVERY) },
+            because,
+        )?;
         change.hold(slot, None);
         Ok(())
     }

@@ -146,3 +146,17 @@ async fn an_event_whose_stream_record_was_lost_is_found_by_the_sweep() -> anyhow
     assert_eq!(world.read(&at, Kind::Secret).await.status(), StatusCode::CONFLICT);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_event_that_never_comes_is_made_up_for_within_a_day() -> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    let key = current_key(&world, &at).await?;
+    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+    world.lose_deliveries("v2.iam.api_key.").await;
+    world.pass(Duration::from_secs(86_401));
+    world.sweep_to_rest().await?;
+    let reply = world.read(&at, Kind::Secret).await;
+    assert_eq!(reply.status(), StatusCode::CONFLICT);
+    assert_eq!(json_of(&reply)?["code"], "revoked_by_user");
+    Ok(())
+}

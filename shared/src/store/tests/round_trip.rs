@@ -53,7 +53,9 @@ async fn a_key_is_followed_from_its_intent_to_its_end() {
         at: later(1),
         predecessor_dies_at: None,
     };
-    for happened in [answered, Happened::Proved, Happened::Promoted { rotates_at: None }] {
+    for happened in
+        [answered, Happened::Proved, Happened::Promoted { rotates_at: None, look_at: now() }]
+    {
         change.apply(&slot(), Generation::FIRST, happened, None).unwrap();
     }
     change.release(Some(later(60)));

@@ -94,6 +94,7 @@ pub(super) fn states() -> Vec<State> {
             material: sealed(),
             issued_at: now(),
             rotates_at: Some(later(60)),
+            look_at: later(40),
             doom: Some(Doom { at: later(30), by: DoomedBy::SomebodyElse }),
         },
         State::Current {
@@ -101,6 +102,7 @@ pub(super) fn states() -> Vec<State> {
             material: Material::Publishable("pk_test_public".into()),
             issued_at: now(),
             rotates_at: None,
+            look_at: later(40),
             doom: None,
         },
         State::Retiring {

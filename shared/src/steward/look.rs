@@ -1,0 +1,120 @@
+//! Looking: what became of a key of ours at Stripe, whether or not an event told us.
+
+use super::mint::{doom_predecessor, report};
+use super::steps::hold_for_somebody;
+use super::{Error, Steward};
+use crate::domain::account::Change;
+use crate::domain::id::KeyId;
+use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
+use crate::domain::plan::Because;
+use crate::domain::policy::{OnUserExpire, Policy};
+use crate::domain::slot::{Generation, Slot};
+use crate::stripe::{ApiKey, KeyStatus, Refusal};
+
+impl Steward {
+    /// The daily look at a current key: an event that never came is made up for.
+    pub(super) async fn look(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+    ) -> Result<(), Error> {
+        let now = change.now();
+        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
+        let Some(State::Current { key, .. }) = state else { return Ok(()) };
+        let has_learnt = self.look_at(change, slot, generation, &key).await?;
+        let pause = if has_learnt { Policy::LOOK_EVERY } else { Policy::LOOK_AGAIN };
+        if change.account().current(slot).is_some_and(|(current, _)| current == generation) {
+            let looked = Happened::LookedAt { look_at: now.plus(pause) };
+            change.apply(slot, generation, looked, None)?;
+        }
+        Ok(())
+    }
+
+    /// Asks Stripe what became of one of our keys, and applies the answer: its object is the truth (I4).
+    ///
+    /// A key that is not there any more is only believed dead when it says so itself. `false` when
+    /// nothing could be learnt; then nothing is changed.
+    pub(crate) async fn look_at(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        key: &KeyId,
+    ) -> Result<bool, Error> {
+        let now = change.now();
+        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
+        match self.stripe.retrieve(&change.account().at, key).await {
+            Ok(ApiKey { status: KeyStatus::Expired, .. }) => {
+                self.ended_by_somebody(change, slot, generation)?;
+            }
+            Ok(ApiKey { expires_at: Some(at), .. })
+                if at > now && matches!(state, Some(State::Current { doom: None, .. })) =>
+            {
+                let doom = Doom { at, by: DoomedBy::SomebodyElse };
+                change.apply(
+                    slot,
+                    generation,
+                    Happened::Doomed(doom),
+                    Some(Because::KeyIsDoomed),
+                )?;
+            }
+            Ok(_) => {}
+            Err(error) if error.refusal() == Some(&Refusal::NotFound) => {
+                match self.is_dead(change, slot, generation).await {
+                    Some(true) => self.ended_by_somebody(change, slot, generation)?,
+                    Some(false) => {}
+                    None => return Ok(false),
+                }
+            }
+            Err(error) => {
+                report(&error, slot, generation);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stripe says the key is over. For the current key nobody here wanted that, so the policy decides
+    /// whether another is minted.
+    fn ended_by_somebody(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+    ) -> Result<(), Error> {
+        let now = change.now();
+        let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
+        let why = match state {
+            Some(State::Retiring { ending, .. }) => ending,
+            Some(State::Current { doom: Some(_), .. }) => Ending::Expired,
+            Some(State::Ended { .. }) | None => return Ok(()),
+            Some(_) => Ending::RevokedByUser,
+        };
+        change.apply(
+            slot,
+            generation,
+            Happened::Ended { at: now, why },
+            Some(Because::KeyHasDied),
+        )?;
+        let is_revoked = match state {
+            // What we lost ourselves, nobody has to allow us to repair.
+            Some(State::Current { doom, .. }) => {
+                doom.is_none_or(|doom| doom.by == DoomedBy::SomebodyElse)
+            }
+            Some(
+                State::Issued { predecessor_dies_at, .. }
+                | State::Proven { predecessor_dies_at, .. },
+            ) => {
+                doom_predecessor(change, slot, predecessor_dies_at, DoomedBy::SomebodyElse)?;
+                change.account().current(slot).is_none()
+            }
+            _ => false,
+        };
+        let is_on_its_way = change.account().pending(slot).is_some();
+        if is_revoked && !is_on_its_way && self.policy.on_user_expire() == OnUserExpire::Hold {
+            hold_for_somebody(change, slot);
+        }
+        Ok(())
+    }
+}
