@@ -44,7 +44,7 @@ impl Steward {
         let understood = if event.topic.names_a_key() {
             self.apply_key_event(&mut change, &event).await?
         } else {
-            apply_account_event(&mut change, event.topic);
+            apply_account_event(&mut change, &event);
             true
         };
         if !understood {
@@ -111,10 +111,15 @@ impl Steward {
 }
 
 /// What the payload alone says: after an uninstall there is nobody left to ask.
-fn apply_account_event(change: &mut Change, topic: Topic) {
-    match topic {
+fn apply_account_event(change: &mut Change, event: &Notification) {
+    match event.topic {
         Topic::Deauthorized => {
-            if matches!(change.account().head.status, Status::Installed { .. }) {
+            // One that was made before the last installation is about an earlier one, however late it comes.
+            let is_about_this_one = match change.account().head.status {
+                Status::Installed { since } => event.created.seconds() >= since.seconds(),
+                Status::Uninstalled { .. } => false,
+            };
+            if is_about_this_one {
                 let at = change.now();
                 change.set_status(Status::Uninstalled { at }, Action::Uninstall);
             }

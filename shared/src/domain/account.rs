@@ -210,6 +210,11 @@ impl Change {
         self.now
     }
 
+    /// In whose name it is recorded.
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+
     /// The rows to write; one that is not in the account any more is deleted.
     pub fn touched(&self) -> &BTreeSet<RowName> {
         &self.touched

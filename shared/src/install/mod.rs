@@ -9,6 +9,7 @@ use crate::class::Class;
 use crate::domain::account::{Account, Change, Status};
 use crate::domain::audit::{Action, Actor};
 use crate::domain::id::AccountId;
+use crate::domain::lifecycle::Happened;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{AccountRef, Mode, Slot, SlotName};
 use crate::serve::KINDS;
@@ -179,8 +180,11 @@ impl Install {
         let is_new = account.head.version == 0;
         let mut change = Change::of(account, now, Actor::Install);
         change.claim();
-        if is_new || matches!(change.account().head.status, Status::Uninstalled { .. }) {
-            change.set_status(Status::Installed { since: now }, Action::Install);
+        // Also when it counts as installed already: an uninstall in between may not have been heard of, and
+        // when it is, it must not end what starts here. What its keys came to, Stripe is asked at once.
+        change.set_status(Status::Installed { since: now }, Action::Install);
+        if !is_new {
+            look_at_all(&mut change)?;
         }
         for kind in KINDS {
             change.open_slot(&Slot::new(kind, SlotName::default()));
@@ -210,6 +214,18 @@ impl Install {
             }
         }
     }
+}
+
+/// Makes every current key due for a look.
+fn look_at_all(change: &mut Change) -> Result<(), steward::Error> {
+    let slots: Vec<Slot> = change.account().slots.keys().cloned().collect();
+    let now = change.now();
+    for slot in slots {
+        if let Some((current, _)) = change.account().current(&slot) {
+            change.apply(&slot, current, Happened::LookedAt { look_at: now }, None)?;
+        }
+    }
+    Ok(())
 }
 
 /// API Gateway gives up after 30 s; a step that starts by now usually leaves time for the page. Where it does

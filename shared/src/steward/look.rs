@@ -4,6 +4,7 @@ use super::mint::{doom_predecessor, report};
 use super::steps::hold_for_somebody;
 use super::{Error, Steward};
 use crate::domain::account::Change;
+use crate::domain::audit::Actor;
 use crate::domain::id::KeyId;
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
 use crate::domain::plan::Because;
@@ -111,8 +112,10 @@ impl Steward {
             }
             _ => false,
         };
-        let is_on_its_way = change.account().pending(slot).is_some();
-        if is_revoked && !is_on_its_way && self.policy.on_user_expire() == OnUserExpire::Hold {
+        // Whoever is installing the app right now is asking for a key.
+        let is_asked_for =
+            change.account().pending(slot).is_some() || change.actor() == Actor::Install;
+        if is_revoked && !is_asked_for && self.policy.on_user_expire() == OnUserExpire::Hold {
             hold_for_somebody(change, slot);
         }
         Ok(())

@@ -160,3 +160,18 @@ async fn an_event_that_never_comes_is_made_up_for_within_a_day() -> anyhow::Resu
     assert_eq!(json_of(&reply)?["code"], "revoked_by_user");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_uninstall_that_is_heard_of_after_the_next_installation_ends_nothing()
+-> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Expire);
+    world.pass(Duration::from_secs(3600));
+    world.install_app(&at).await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    assert!(world.stripe.token_works(&token), "the keys that went with the app were replaced");
+    world.deliver().await?;
+    world.sweep_to_rest().await?;
+    assert_eq!(world.token(&at, Kind::Secret).await?, token, "the late event is about the past");
+    Ok(())
+}
