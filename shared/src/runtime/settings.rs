@@ -110,7 +110,10 @@ impl<'a> Settings<'a> {
             .unwrap_or_else(|| DEFAULT_STRIPE_VERSION.to_owned());
         let permissions: Vec<String> = self
             .optional("KEYSTEWARD_KEY_PERMISSIONS")
-            .map(|list| list.split(',').map(|name| name.trim().to_owned()).collect())
+            .map(|list| {
+                let names = list.split(',').map(|name| name.trim().to_owned());
+                names.filter(|name| !name.is_empty()).collect()
+            })
             .unwrap_or_default();
         if !permissions.is_empty() && stripe_version == DEFAULT_STRIPE_VERSION {
             let allowed =

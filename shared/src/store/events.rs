@@ -96,16 +96,6 @@ impl Store {
         }
     }
 
-    /// Makes an event due at `until`, as long as it is open; one that is done stays done.
-    pub async fn postpone_event(
-        &self,
-        event: &Notification,
-        until: Timestamp,
-    ) -> Result<(), Error> {
-        let key = (keys::partition(&event.account), keys::event(&event.into()));
-        self.postpone(key, OPEN, None, until).await
-    }
-
     /// Sets aside something due that cannot be dealt with, so that it does not stand at the head of every
     /// sweep: it is due again at `until`. Leaves alone what is done or was put off meanwhile, and needs
     /// neither to read the row nor to know the account's version.
@@ -115,11 +105,27 @@ impl Store {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<(), Error> {
-        let key = match due {
+        let (pk, sk) = match due {
             Due::Account(at) => (keys::partition(at), keys::HEAD.to_owned()),
             Due::Event(event) => (keys::partition(&event.account), keys::event(event)),
         };
-        self.postpone(key, STILL_DUE, Some(now), until).await
+        let put_off = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", string(pk))
+            .key("sk", string(sk))
+            .condition_expression("attribute_exists(due_shard) AND due_at <= :now")
+            .update_expression("SET due_at = :until")
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":until", number(until.millis()))
+            .send()
+            .await;
+        match put_off {
+            Ok(_) => Ok(()),
+            Err(failed) if is_failed_condition(failed.code()) => Ok(()),
+            Err(failed) => Err(error::of_call(failed)),
+        }
     }
 
     /// Reads what is due by `now` in one shard (0 to [`super::SHARDS`] - 1), the longest waiting first, at
@@ -210,32 +216,6 @@ impl Store {
             .map_err(|refused| Error::unwritable("event row", refused))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
-
-    async fn postpone(
-        &self,
-        (pk, sk): (String, String),
-        condition: &str,
-        now: Option<Timestamp>,
-        until: Timestamp,
-    ) -> Result<(), Error> {
-        let mut update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", string(pk))
-            .key("sk", string(sk))
-            .condition_expression(condition)
-            .update_expression("SET due_at = :until")
-            .expression_attribute_values(":until", number(until.millis()));
-        if let Some(now) = now {
-            update = update.expression_attribute_values(":now", number(now.millis()));
-        }
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(failed) if is_failed_condition(failed.code()) => Ok(()),
-            Err(failed) => Err(error::of_call(failed)),
-        }
-    }
 }
 
 fn due_of(item: &Item) -> Option<Due> {
@@ -254,6 +234,4 @@ fn is_failed_condition(code: Option<&str>) -> bool {
 /// How long an event waits for the stream before a sweep takes it.
 const STREAM_CHANCE: Duration = Duration::from_secs(60);
 const EXISTS: &str = "attribute_exists(pk)";
-const OPEN: &str = "attribute_exists(due_shard)";
-const STILL_DUE: &str = "attribute_exists(due_shard) AND due_at <= :now";
 const DONE: &str = "REMOVE due_shard, due_at SET done_at = :now";

@@ -1,5 +1,4 @@
 use std::sync::LazyLock;
-use std::time::Instant;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, RandomizedNonceKey};
 use aws_lc_rs::rsa::{
@@ -239,36 +238,6 @@ fn a_public_key_that_is_none_seals_nothing() {
     for pem in ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
         let error = seal(pem, &token()).unwrap_err();
         assert_eq!(error.to_string(), "could not seal a token to the pair's public key");
-    }
-}
-
-#[test]
-#[ignore = "prints what an open costs; asserts nothing"]
-fn how_long_it_takes() {
-    for bits in [Bits::Rsa2048, Bits::Rsa3072, Bits::Rsa4096] {
-        let started = Instant::now();
-        let pairs: Vec<_> = (0..5).map(|_| generate(bits).unwrap()).collect();
-        let generated = started.elapsed() / 5;
-        let (private, pem) = &pairs[0];
-        let started = Instant::now();
-        let sealed: Vec<_> = (0..50).map(|_| seal(pem, &token()).unwrap()).collect();
-        let seals = started.elapsed() / 50;
-        let started = Instant::now();
-        for _ in 0..50 {
-            Opener::new(private).unwrap();
-        }
-        let parse = started.elapsed() / 50;
-        let started = Instant::now();
-        sealed.iter().for_each(|sealed| drop(open(sealed, private)));
-        let cold = started.elapsed() / 50;
-        let opener = Opener::new(private).unwrap();
-        let started = Instant::now();
-        sealed.iter().for_each(|sealed| drop(opener.open(sealed)));
-        let warm = started.elapsed() / 50;
-        println!(
-            "{bits:?}: generate {generated:?}, seal {seals:?}, parse {parse:?}, \
-             parse and open {cold:?}, open {warm:?}"
-        );
     }
 }
 
