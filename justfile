@@ -12,6 +12,10 @@ demo:
 test *args:
     cargo test --locked {{ if args == "" { "--workspace" } else { args } }}
 
+# Half a year of a few accounts, for the first `seeds` seeds.
+soak seeds="300":
+    SEEDS={{ seeds }} cargo test --locked -p keysteward-tests --test it simulation
+
 # The tests against Stripe's own packages and other JWE libraries; installs those first.
 interop:
     .ci/run interop

@@ -11,6 +11,7 @@ use crate::class::Class;
 use crate::domain::secret::SecretToken;
 use crate::domain::time::Timestamp;
 use crate::runtime::aws::Aws;
+use crate::runtime::log::chain;
 
 /// `KEYSTEWARD_STRIPE_SECRET_ID`: what calls to Stripe and installations need.
 #[expect(missing_debug_implementations, reason = "holds secrets")]
@@ -132,7 +133,10 @@ impl SigningSecrets {
         let secrets: Arc<[SecretToken]> = match (fetch_webhook_secret(aws, id).await, last) {
             (Ok(secrets), _) => secrets.into(),
             (Err(error), Some((_, secrets))) => {
-                tracing::warn!(error = %error, "the signing secrets could not be read again");
+                tracing::warn!(
+                    error = chain(&error),
+                    "the signing secrets could not be read again"
+                );
                 secrets
             }
             (Err(error), None) => return Err(error),

@@ -12,6 +12,7 @@ use crate::domain::policy::Policy;
 use crate::domain::sealed::{Material, Sealed};
 use crate::domain::slot::{Generation, Kind, Slot};
 use crate::domain::time::Timestamp;
+use crate::runtime::log::chain;
 use crate::stripe::{self, ApiKey, Delivered, KeyStatus, Minted, Refusal};
 
 impl Steward {
@@ -135,7 +136,7 @@ impl Steward {
                     Err(error) => {
                         // Not recoverable by trying again with the same pair: the key is ended and the
                         // next generation gets another.
-                        tracing::error!(error = %error, "a token could not be sealed");
+                        tracing::error!(error = chain(&error), "a token could not be sealed");
                         None
                     }
                 }
@@ -311,7 +312,7 @@ pub(super) fn hold(change: &mut Change, slot: &Slot, why: HoldReason, pause: Dur
 /// Logs a failed call to Stripe once, without anything that Stripe said but its request id.
 pub(super) fn report(error: &stripe::Error, slot: &Slot, generation: Generation) {
     tracing::warn!(
-        error = %error,
+        error = chain(error),
         class = error.class().as_str(),
         request.id = error.request_id().unwrap_or_default(),
         slot = %slot,

@@ -10,6 +10,7 @@ use crate::domain::plan::Because;
 use crate::domain::sealed::Material;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{Generation, Kind, Slot};
+use crate::runtime::log::chain;
 use crate::stripe::Liveness;
 use crate::vault::OpenError;
 
@@ -104,7 +105,7 @@ impl Steward {
             Err(OpenError::DoesNotOpen(_)) => Opened::Never,
             Err(OpenError::Vault(error)) => {
                 // Even a fault may be one of rights or settings; the ciphertext waits until it is mended.
-                tracing::error!(error = %error, "the vault did not open a private key");
+                tracing::error!(error = chain(&error), "the vault did not open a private key");
                 Opened::NotNow
             }
         }

@@ -101,7 +101,11 @@ impl Life {
             0..=1 => self.fail_the_table(),
             2..=3 => self.fail_stripe(),
             4 => self.world.kms.set_disabled(true),
-            5 => drop(self.world.install_app(&at).await),
+            5 => {
+                // Nobody uninstalls and installs within one second, the precision of Stripe's events.
+                self.world.pass(Duration::from_secs(5));
+                drop(self.world.install_app(&at).await);
+            }
             6 => self.end_a_key(n, &at, true).await?,
             7 => self.end_a_key(n, &at, false).await?,
             8 if self.dice.below(3) == 0 => {
