@@ -350,4 +350,4 @@ async fn simulation_of_half_a_year_ends_with_one_key_a_slot() -> anyhow::Result<
 
 const HALF_A_YEAR: i64 = 183 * 86_400_000;
 /// How many seeds the plain test runs.
-const FIXED_SEEDS: u64 = 6;
+const FIXED_SEEDS: u64 = 3;
