@@ -7,6 +7,7 @@ use crate::domain::id::KeyId;
 use crate::domain::lifecycle::{Ending, Happened, State};
 use crate::domain::plan::{Because, RETIRE_RETRY};
 use crate::domain::policy::Policy;
+use crate::domain::sealed::Material;
 use crate::domain::slot::{Generation, Slot};
 use crate::stripe::{self, KeyStatus, Refusal};
 
@@ -22,14 +23,15 @@ impl Steward {
     ) -> Result<(), Error> {
         let now = change.now();
         let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
-        let Some(State::Retiring { key, dies_at, attempts, ending, .. }) = state else {
+        let Some(State::Retiring { key, material, dies_at, attempts, ending, .. }) = state else {
             return Ok(());
         };
         let ended = match self.is_dead(change, slot, generation).await {
             Some(true) => true,
-            tried => match self.expire(change, &key).await {
-                // Stripe was measured to accept a key for some seconds after it was expired.
-                Ok(()) if tried.is_some() => {
+            // Also when it could not be tried: a vault or a Stripe out of reach proves nothing.
+            Some(false) | None => match self.expire(change, &key).await {
+                Ok(()) if matches!(material, Some(Material::Sealed(_))) => {
+                    // Stripe was measured to accept a key for some seconds after it was expired.
                     self.is_dead(change, slot, generation).await == Some(true)
                 }
                 Ok(()) => true,
