@@ -1,5 +1,7 @@
 //! A secret goes through everything and may be found nowhere: not in rows, logs, errors, `Debug` output or
 //! any response but the one that serves it.
+//!
+//! A program of its own: what is logged is decided per process, and other tests would have a say in it.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};

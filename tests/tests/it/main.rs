@@ -6,7 +6,6 @@ mod events;
 mod fencing;
 mod install;
 mod keys;
-mod leaks;
 mod lost;
 mod main_path;
 mod rotation;
