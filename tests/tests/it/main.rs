@@ -2,12 +2,15 @@
 
 mod budget;
 mod crash;
+mod emergency;
 mod events;
 mod fencing;
 mod install;
 mod keys;
 mod lost;
 mod main_path;
+mod reconcile;
+mod restore;
 mod rotation;
 mod simulation;
 mod webhook;
