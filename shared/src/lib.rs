@@ -6,6 +6,8 @@
 
 pub mod class;
 pub mod domain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http;
 pub mod ingest;
 pub mod install;

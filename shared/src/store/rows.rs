@@ -114,6 +114,11 @@ pub(super) fn account(at: &AccountRef, items: Vec<Item>) -> Result<Loaded, Error
     let Some((head, written)) = head else {
         return Ok(if is_empty { Loaded::Absent } else { Loaded::Torn });
     };
+    // What counts up by one from here must not be where counting ends.
+    let counters = [head.version, head.fence, head.audit.sequence];
+    if counters.iter().any(|counter| *counter >= super::LAST_SEQUENCE) {
+        return Err(Error::unreadable(ACCOUNT));
+    }
     // A row may already be newer than the head that was read before it: torn as well.
     let is_whole = versions.values().all(|version| *version <= head.version)
         && written.wrote.iter().all(|sk| versions.get(sk) == Some(&head.version))
