@@ -10,4 +10,5 @@ mod lost;
 mod main_path;
 mod rotation;
 mod simulation;
+mod threats;
 mod webhook;
