@@ -6,6 +6,7 @@
 
 pub mod class;
 pub mod domain;
+mod emergency;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod http;

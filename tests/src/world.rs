@@ -25,7 +25,7 @@ use keysteward::runtime::clock::Clock;
 use keysteward::runtime::lambda::Put;
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
-use keysteward::steward::Steward;
+use keysteward::steward::{OrderBook, Steward};
 use keysteward::store::EventRef;
 use keysteward::stripe::{AppKeys, Options, Stripe};
 use keysteward::sweep::Swept;
@@ -141,6 +141,7 @@ impl World {
             app: app.id.clone(),
             clock: clock.clone(),
             draw: || 4,
+            orders: OrderBook::default(),
         };
         let link = |suffix: &str| {
             let form = if setting.oauth {

@@ -22,6 +22,7 @@ impl Steward {
         change: &mut Change,
         slot: &Slot,
         from: Option<Generation>,
+        overlap_minutes: u32,
         because: Because,
     ) -> Result<(), Error> {
         let now = change.now();
@@ -55,9 +56,7 @@ impl Steward {
             Some((from, state.key()?.clone()))
         });
         let intent = match rotated {
-            Some((from, key)) => {
-                Intent::rotate(&asking, &self.shape, &key, from, self.policy.overlap_minutes())
-            }
+            Some((from, key)) => Intent::rotate(&asking, &self.shape, &key, from, overlap_minutes),
             None => Intent::create(&asking, &self.shape),
         };
         change.request(slot, state.next, intent, because);

@@ -12,6 +12,7 @@ use super::rows::{self, Item, Loaded, Written};
 use crate::domain::account::{Account, Change, RowName};
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::id::AccountId;
+use crate::domain::orders::Orders;
 use crate::domain::plan::plan;
 use crate::domain::policy::{Choice, Policy};
 use crate::domain::slot::{AccountRef, Mode};
@@ -33,7 +34,7 @@ pub(crate) fn stored_account(data: &[u8]) {
     let policy = Policy::new(Choice::default()).expect("the default policy");
     for days in [0, 20_000, 20_600, 2_932_896] {
         let now = Timestamp::EPOCH.plus(Duration::from_secs(days * 86_400));
-        let planned = plan(now, &policy, &account);
+        let planned = plan(now, &policy, &Orders::default(), &account);
         assert!(planned.wake_at.is_none_or(|at| at > now));
         let mut change = Change::of((*account).clone(), now, Actor::Sweep);
         change.claim();
@@ -50,6 +51,13 @@ pub(crate) fn stored_row(data: &[u8]) {
     if let Some((pk, sk)) = rows::key_of(&item) {
         keys_of_rows(pk);
         keys_of_rows(sk);
+    }
+    if let Ok(standing) = rows::standing(item.clone()) {
+        let again = rows::of_standing(&standing).and_then(rows::standing).ok();
+        assert_eq!(again.as_ref(), Some(&standing));
+        let mut standing = standing;
+        assert!(standing.recognise("another", Timestamp::EPOCH) || standing.table_id.is_some());
+        assert!(standing.version < super::LAST_SEQUENCE);
     }
     if let Ok(event) = rows::event(item.clone()) {
         let row = rows::of_event(&event.notification, event.notification.created).ok();

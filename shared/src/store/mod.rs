@@ -11,6 +11,7 @@ mod events;
 pub(crate) mod fuzzing;
 mod keys;
 mod rows;
+mod standing;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,6 +36,7 @@ use rows::{Item, Loaded, Written, number, string};
 pub use error::Error;
 pub use events::{Due, Recorded, StoredEvent};
 pub use keys::{EventRef, parse_stream_key};
+pub use standing::Listed;
 
 /// The table. Cheap to clone; clones share connections.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use http::StatusCode;
 use keysteward::domain::account::{Account, HoldReason, Status};
 use keysteward::domain::audit::{self, Action, Actor, Phase};
 use keysteward::domain::lifecycle::State;
-use keysteward::domain::policy::{Choice, OnUninstall, OnUserExpire, Strategy};
+use keysteward::domain::policy::{Choice, OnDrift, OnUninstall, OnUserExpire, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::store::{Due, SHARDS};
 use keysteward_tests::table::When;
@@ -62,6 +62,7 @@ impl Life {
             strategy: if dice.flip() { Strategy::Rotate } else { Strategy::CreateThenExpire },
             on_user_expire,
             on_uninstall: if dice.flip() { OnUninstall::Keep } else { OnUninstall::Expire },
+            on_drift: if dice.flip() { OnDrift::Report } else { OnDrift::Apply },
         };
         let world =
             World::with(Setting { choice, oauth: dice.flip(), ..Setting::default() }).await?;
