@@ -3,6 +3,7 @@
 mod budget;
 mod crash;
 mod events;
+mod faults;
 mod fencing;
 mod install;
 mod keys;
