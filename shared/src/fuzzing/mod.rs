@@ -11,8 +11,11 @@ mod words;
 
 use crate::{store, stripe, vault};
 
-/// Every body by the name of its fuzz target and of its folder of seeds, `fuzz/seeds/<name>`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// The name of a fuzz target and of its folder of seeds, `fuzz/seeds/<name>`, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
     ("signature_header", inbound::signature_header),
     ("event_body", inbound::event_body),
     ("event_envelope", inbound::event_envelope),
