@@ -7,6 +7,8 @@
 pub mod class;
 pub mod domain;
 mod emergency;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http;
 pub mod ingest;
 pub mod install;

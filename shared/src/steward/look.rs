@@ -61,7 +61,10 @@ impl Steward {
                 )?;
             }
             Ok(_) => {}
-            Err(error) if error.refusal() == Some(&Refusal::NotFound) => {
+            // Or this account cannot be asked any more: an uninstall that nobody told us of.
+            Err(error)
+                if matches!(error.refusal(), Some(Refusal::NotFound | Refusal::Forbidden)) =>
+            {
                 match self.is_dead(change, slot, generation).await {
                     Some(true) => self.ended_by_somebody(change, slot, generation)?,
                     Some(false) => {}

@@ -7,6 +7,8 @@
 
 mod error;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod keys;
 mod rows;
 mod standing;

@@ -116,6 +116,11 @@ pub(super) fn account(at: &AccountRef, items: Vec<Item>) -> Result<Loaded, Error
     let Some((head, written)) = head else {
         return Ok(if is_empty { Loaded::Absent } else { Loaded::Torn });
     };
+    // What counts up by one from here must not be where counting ends.
+    let counters = [head.version, head.fence, head.audit.sequence];
+    if counters.iter().any(|counter| *counter >= super::LAST_SEQUENCE) {
+        return Err(Error::unreadable(ACCOUNT));
+    }
     // A row may already be newer than the head that was read before it: torn as well.
     let is_whole = versions.values().all(|version| *version <= head.version)
         && written.wrote.iter().all(|sk| versions.get(sk) == Some(&head.version))
@@ -180,7 +185,11 @@ pub(super) fn of_standing(standing: &Standing) -> Result<Item, Error> {
 }
 
 pub(super) fn standing(item: Item) -> Result<Standing, Error> {
-    decode(item, STANDING)
+    let standing: Standing = decode(item, STANDING)?;
+    if standing.version >= super::LAST_SEQUENCE || standing.epoch == u32::MAX {
+        return Err(Error::unreadable(STANDING));
+    }
+    Ok(standing)
 }
 
 /// An account's entry in the due index; `None` for an event's, which names no account's row.

@@ -154,7 +154,8 @@ fn oauth(error: &str) -> OAuthRefusal {
 fn word(text: &str) -> Option<String> {
     let plausible = (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        && !["sk_", "rk_", "pk_", "whsec_", "absec_"].iter().any(|prefix| text.starts_with(prefix));
+        && !["sk_", "rk_", "pk_"].iter().any(|prefix| text.starts_with(prefix))
+        && !["k_live_", "k_test_", "whsec_", "absec_"].iter().any(|mark| text.contains(mark));
     plausible.then(|| text.to_owned())
 }
 
@@ -223,6 +224,7 @@ mod tests {
             (429, "too_many_concurrent_requests", rate_limited, Transient, false),
             (418, "teapot", other(Some("teapot")), Fault, false),
             (418, "sk_live_1", other(None), Fault, false),
+            (418, "not_sk_live_1", other(None), Fault, false),
             (418, "a b", other(None), Fault, false),
         ] {
             let body = format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
@@ -288,7 +290,9 @@ mod tests {
 
     #[test]
     fn a_request_id_is_kept_when_it_looks_like_one() {
-        for (value, kept) in [("req_1aB-2", true), ("req 1", false), ("sk_live_1", false)] {
+        for (value, kept) in
+            [("req_1aB-2", true), ("req 1", false), ("sk_live_1", false), ("req_sk_live_1", false)]
+        {
             let mut headers = HeaderMap::new();
             headers.insert("request-id", value.parse().unwrap());
             assert_eq!(failure(400, &headers, b"").request_id().is_some(), kept, "{value}");

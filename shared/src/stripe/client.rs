@@ -150,7 +150,8 @@ impl Stripe {
     /// received may lead elsewhere.
     pub(super) fn url(&self, path: &str) -> Result<Url, Error> {
         let url = self.base.join(path).map_err(|_| Error::ForeignPage)?;
-        let same_host = url.origin() == self.base.origin();
+        // The scheme as well: the origin of `blob:https://a/b` is that of the address inside.
+        let same_host = url.scheme() == self.base.scheme() && url.origin() == self.base.origin();
         let anonymous = url.username().is_empty() && url.password().is_none();
         if same_host && anonymous { Ok(url) } else { Err(Error::ForeignPage) }
     }

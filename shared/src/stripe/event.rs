@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::Answer;
 use super::client::{Call, Stripe, bearer};
 use super::error::Error;
 use super::page::{Item, PAGE_SIZE};
@@ -60,10 +61,7 @@ impl Stripe {
             ..Call::get(self.url(&format!("{PATH}/{id}"))?, auth)
         };
         let answer = self.call(&call).await?;
-        match answer.read::<WireEvent>()?.item() {
-            Item::Kept(event) if event.id == *id => Ok(event),
-            Item::Kept(_) | Item::Skipped | Item::Unreadable => Err(answer.malformed()),
-        }
+        read_event(&answer, id)
     }
 
     /// Lists the events of a user's account, in Stripe's order, for what no webhook brought.
@@ -94,6 +92,13 @@ impl EventQuery<'_> {
         }
         written.append_pair("limit", &self.limit.clamp(1, PAGE_SIZE).to_string());
         format!("{PATH}?{}", written.finish())
+    }
+}
+
+pub(super) fn read_event(answer: &Answer, id: &EventId) -> Result<FullEvent, Error> {
+    match answer.read::<WireEvent>()?.item() {
+        Item::Kept(event) if event.id == *id => Ok(event),
+        Item::Kept(_) | Item::Skipped | Item::Unreadable => Err(answer.malformed()),
     }
 }
 

@@ -116,15 +116,7 @@ impl Stripe {
                 ..Call::post(url, auth, JSON, intent.body.as_bytes())
             })
             .await?;
-        let key = read_key(&answer)?;
-        let tokens: Tokens = answer.read()?;
-        let secret = match key.kind {
-            Kind::Secret => tokens.secret_key.map_or(Delivered::Absent, SecretTokens::delivered),
-            Kind::Publishable => {
-                tokens.publishable_key.map_or(Delivered::Absent, PublishableTokens::delivered)
-            }
-        };
-        Ok(Minted { key, secret })
+        read_minted(&answer)
     }
 
     /// Asks what Stripe knows of one key.
@@ -206,6 +198,18 @@ impl Stripe {
     }
 }
 
+pub(super) fn read_minted(answer: &Answer) -> Result<Minted, Error> {
+    let key = read_key(answer)?;
+    let tokens: Tokens = answer.read()?;
+    let secret = match key.kind {
+        Kind::Secret => tokens.secret_key.map_or(Delivered::Absent, SecretTokens::delivered),
+        Kind::Publishable => {
+            tokens.publishable_key.map_or(Delivered::Absent, PublishableTokens::delivered)
+        }
+    };
+    Ok(Minted { key, secret })
+}
+
 fn read_key(answer: &Answer) -> Result<ApiKey, Error> {
     match answer.read::<WireKey>()?.item() {
         Item::Kept(key) => Ok(key),
@@ -215,7 +219,7 @@ fn read_key(answer: &Answer) -> Result<ApiKey, Error> {
 
 /// The allow-list. Everything that is not `required` in the spec may be absent or null.
 #[derive(Deserialize)]
-struct WireKey {
+pub(super) struct WireKey {
     id: KeyId,
     #[serde(rename = "type")]
     key_type: String,
@@ -239,7 +243,7 @@ struct Application {
 }
 
 impl WireKey {
-    fn item(self) -> Item<ApiKey> {
+    pub(super) fn item(self) -> Item<ApiKey> {
         let kind = match self.key_type.as_str() {
             "secret_key" => Kind::Secret,
             "publishable_key" => Kind::Publishable,

@@ -9,6 +9,8 @@ mod answer;
 mod client;
 mod error;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod key;
 mod oauth;
 mod pace;

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::answer::Answer;
 use super::client::{Call, Stripe, authorization};
 use super::error::Error;
 use crate::domain::id::AccountId;
@@ -39,15 +40,19 @@ impl Stripe {
         let url = self.url("/v1/oauth/token")?;
         let call = Call::post(url, auth, "application/x-www-form-urlencoded", form.as_bytes());
         let answer = self.call(&call).await?;
-        let granted: Granted = answer.read()?;
-        // Either name is seen for the account, and nothing sends both.
-        let account = match (granted.stripe_user_id, granted.account_id) {
-            (Some(account), None) | (None, Some(account)) => account,
-            (Some(account), Some(same)) if account == same => account,
-            (Some(_), Some(_)) | (None, None) => return Err(answer.malformed()),
-        };
-        Ok(Authorized { account, mode: granted.livemode.map_or(mode, Mode::of_livemode) })
+        read_grant(&answer, mode)
     }
+}
+
+pub(super) fn read_grant(answer: &Answer, asked_for: Mode) -> Result<Authorized, Error> {
+    let granted: Granted = answer.read()?;
+    // Either name is seen for the account, and nothing sends both.
+    let account = match (granted.stripe_user_id, granted.account_id) {
+        (Some(account), None) | (None, Some(account)) => account,
+        (Some(account), Some(same)) if account == same => account,
+        (Some(_), Some(_)) | (None, None) => return Err(answer.malformed()),
+    };
+    Ok(Authorized { account, mode: granted.livemode.map_or(asked_for, Mode::of_livemode) })
 }
 
 #[derive(Deserialize)]

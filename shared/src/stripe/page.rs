@@ -67,9 +67,9 @@ impl Stripe {
 }
 
 #[derive(Deserialize)]
-struct Page<W> {
-    data: Vec<W>,
-    next_page_url: Option<String>,
+pub(super) struct Page<W> {
+    pub(super) data: Vec<W>,
+    pub(super) next_page_url: Option<String>,
 }
 
 /// 10,000 keys or events of one account: more than any has, and the end of a list that would never end.

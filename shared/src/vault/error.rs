@@ -12,6 +12,9 @@ pub enum Error {
     #[error("could not make a key pair")]
     Generate,
     /// The public key of the pair, as stored, is not an RSA key that a token can be sealed to.
+    #[error("the pair's public key is not one that a token can be sealed to")]
+    NotAPublicKey,
+    /// The token could not be sealed.
     #[error("could not seal a token to the pair's public key")]
     Seal(#[source] Cause),
     /// The vault opened the wrapping, and what was inside is no RSA private key.
@@ -64,6 +67,7 @@ impl Error {
         match self {
             Self::Throttled(_) | Self::Unavailable(_) => Class::Transient,
             Self::Generate
+            | Self::NotAPublicKey
             | Self::Seal(_)
             | Self::NotAPrivateKey
             | Self::WrongContextOrTampered(_)

@@ -7,6 +7,7 @@
 //!   wants 16), and an IV of any length;
 //! - ignores `crit` (RFC 7516 section 4.1.13 wants what is not understood refused);
 //! - inflates `zip` without a limit;
+//! - reserves what a length in a key's DER says, which ends the process when it is too much;
 //! - says in its errors how far it got.
 
 use std::sync::LazyLock;
@@ -20,7 +21,7 @@ use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use super::error::{DoesNotOpen, Error};
-use super::pair::PrivateKey;
+use super::pair::{self, PrivateKey};
 use crate::domain::secret::SecretToken;
 
 /// Opens one ciphertext. For more than one under the same key, keep an [`Opener`].
@@ -31,10 +32,12 @@ pub fn open(compact: &str, private: &PrivateKey) -> Result<SecretToken, DoesNotO
 /// Seals a token to a public key (SPKI PEM), in the form in which Stripe sends one: compact,
 /// RSA-OAEP-256 and A256GCM, no other header field.
 ///
-/// Errors: [`Error::Seal`] when the key is not an RSA public key of 2048 bits or more.
+/// Errors: [`Error::NotAPublicKey`] when the key is not an RSA public key of 2048 bits or more, in the form in
+/// which [`super::pair::generate`] gives one.
 pub fn seal(public_pem: &str, token: &SecretToken) -> Result<String, Error> {
+    let spki = pair::checked_spki(public_pem).ok_or(Error::NotAPublicKey)?;
     let encrypter = RsaesJweAlgorithm::RsaOaep256
-        .encrypter_from_pem(public_pem)
+        .encrypter_from_der(spki)
         .map_err(|error| Error::Seal(error.into()))?;
     let mut header = JweHeader::new();
     header.set_content_encryption(CONTENT_ENCRYPTION);
@@ -53,6 +56,9 @@ pub struct Opener {
 impl Opener {
     /// Parses a private key. Errors when it is not an RSA key of 2048 bits or more.
     pub fn new(private: &PrivateKey) -> Result<Self, DoesNotOpen> {
+        if !pair::is_rsa_private_key(private) {
+            return Err(DoesNotOpen);
+        }
         let parse = |algorithm: RsaesJweAlgorithm| {
             algorithm.decrypter_from_der(private.expose()).map_err(|_| DoesNotOpen)
         };

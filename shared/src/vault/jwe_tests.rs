@@ -235,10 +235,23 @@ fn there_is_one_error_and_it_says_nothing() {
 
 #[test]
 fn a_public_key_that_is_none_seals_nothing() {
-    for pem in ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
-        let error = seal(pem, &token()).unwrap_err();
-        assert_eq!(error.to_string(), "could not seal a token to the pair's public key");
+    let small = RsaKeyPair::generate(1024).unwrap().to_pem_public_key();
+    let small = String::from_utf8(small).unwrap();
+    for pem in ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", &small] {
+        assert!(matches!(seal(pem, &token()), Err(Error::NotAPublicKey)), "{pem}");
     }
+}
+
+#[test]
+fn a_key_whose_lengths_lie_is_refused_before_memory_is_reserved_for_it() {
+    // SEQUENCE, SEQUENCE, an object identifier of 2^60 bytes.
+    let lies = [0x30, 0x20, 0x30, 0x1e, 0x06, 0x88, 0x10, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3];
+    let body = STANDARD.encode(lies);
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
+    assert!(matches!(seal(&pem, &token()), Err(Error::NotAPublicKey)));
+    let version = [0x30, 0x20, 0x02, 0x01, 0x00];
+    let lies = [&version[..], &lies[2..]].concat();
+    assert!(Opener::new(&PrivateKey::from_pkcs8(Zeroizing::new(lies))).is_err());
 }
 
 proptest! {

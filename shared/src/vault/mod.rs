@@ -7,6 +7,8 @@
 
 mod cache;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod jwe;
 pub mod kms;
 pub mod local;

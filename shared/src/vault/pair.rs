@@ -2,7 +2,7 @@
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand;
-use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
+use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey, PublicEncryptingKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -87,21 +87,45 @@ pub fn new_kid() -> Result<Kid, Error> {
 
 /// Lines of 64 characters, and line breaks around the body: Stripe insists on the latter.
 fn public_pem(spki: &[u8]) -> String {
-    let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+    let mut pem = String::from(BEGIN_PUBLIC);
+    pem.push('\n');
     for (at, character) in STANDARD.encode(spki).chars().enumerate() {
         if at > 0 && at % 64 == 0 {
             pem.push('\n');
         }
         pem.push(character);
     }
-    pem.push_str("\n-----END PUBLIC KEY-----\n");
+    pem.push('\n');
+    pem.push_str(END_PUBLIC);
+    pem.push('\n');
     pem
+}
+
+/// The SPKI of a stored public key, written anew by aws-lc; `None` when it is not an RSA public key of 2048
+/// bits or more in the form that [`generate`] gives it.
+///
+/// josekit reserves as much memory as a length in DER says, and the process ends there when that is more
+/// than there is: it only gets what was parsed and written by somebody else.
+pub(super) fn checked_spki(pem: &str) -> Option<Vec<u8>> {
+    let body = pem.strip_prefix(BEGIN_PUBLIC)?.trim_end().strip_suffix(END_PUBLIC)?;
+    let spki = STANDARD.decode(body.replace('\n', "")).ok()?;
+    let written: PublicKeyX509Der<'_> = PublicEncryptingKey::from_der(&spki).ok()?.as_der().ok()?;
+    Some(written.as_ref().to_vec())
+}
+
+/// Whether it is PKCS#8 of an RSA private key of 2048 bits or more: asked for the same reason, since what a
+/// vault gives back is what somebody once had wrapped.
+pub(super) fn is_rsa_private_key(private: &PrivateKey) -> bool {
+    PrivateDecryptingKey::from_pkcs8(private.expose()).is_ok()
 }
 
 /// RFC 4648 section 6 in lower case.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 const KID_LEN: usize = 26;
+
+const BEGIN_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----";
+const END_PUBLIC: &str = "-----END PUBLIC KEY-----";
 
 #[cfg(test)]
 mod tests {

@@ -162,6 +162,20 @@ async fn an_event_that_never_comes_is_made_up_for_within_a_day() -> anyhow::Resu
 }
 
 #[tokio::test]
+async fn after_an_uninstall_that_nobody_told_of_a_dead_key_is_served_for_a_day_at_most()
+-> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Expire);
+    world.lose_deliveries("").await;
+    world.pass(Duration::from_secs(86_401));
+    world.sweep_to_rest().await?;
+    assert!(!world.stripe.token_works(&token));
+    assert_eq!(world.read(&at, Kind::Secret).await.status(), StatusCode::CONFLICT);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_uninstall_that_is_heard_of_after_the_next_installation_ends_nothing()
 -> anyhow::Result<()> {
     let (world, at) = installed(Choice::default()).await?;

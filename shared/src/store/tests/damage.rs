@@ -37,6 +37,8 @@ async fn a_row_that_cannot_be_read_is_an_error_and_stays() {
         ("STATE#ACCOUNT", "status", string("installed")),
         ("STATE#ACCOUNT", "schema", string("1")),
         ("STATE#ACCOUNT", "version", number(-1)),
+        ("STATE#ACCOUNT", "version", number(u64::MAX)),
+        ("STATE#ACCOUNT", "fence", number(u64::MAX)),
         ("STATE#SLOT#secret#default", "next", string("two")),
         ("STATE#PAIR#kid_1", "kid", string("kid_2")),
         (KEY, "state", string("melted")),

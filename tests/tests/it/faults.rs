@@ -1,0 +1,159 @@
+//! Faults that last: a limit, a refused key, a vault that is away, a key that will not die.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use fake_stripe::{CallMatch, Fault, FaultKind};
+use http::StatusCode;
+use keysteward::domain::account::Account;
+use keysteward::domain::audit::Actor;
+use keysteward::domain::policy::{Choice, Strategy};
+use keysteward::domain::slot::{AccountRef, Kind, Mode};
+use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::{Setting, World};
+
+const MONTH: Duration = Duration::from_secs(31 * 86_400);
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn installed(world: &World) -> anyhow::Result<(AccountRef, String)> {
+    let at = account(Mode::Live, "acct_1Fault")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    Ok((at, token))
+}
+
+fn refuse(world: &World, on: CallMatch, status: u16, code: &str) {
+    let kind = FaultKind::BeforeEffect { status, code: code.to_owned() };
+    world.stripe.inject(Fault { times: u32::MAX, ..Fault::once(on, kind) });
+}
+
+/// One key a slot is alive at Stripe.
+fn no_orphan(world: &World, at: &AccountRef) -> anyhow::Result<()> {
+    let keys = world.stripe.keys(at.id.as_str());
+    let alive = keys.iter().filter(|key| key.status == "active").count();
+    ensure!(alive == 2, "one key a slot: {keys:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn at_the_limit_of_keys_the_slot_says_so_and_goes_on_when_there_is_room() -> anyhow::Result<()>
+{
+    let world = World::start().await?;
+    world.stripe.set_behaviour(|stripe| stripe.key_limit = 0);
+    let at = account(Mode::Live, "acct_1Full")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    for kind in [Kind::Secret, Kind::Publishable] {
+        let reply = world.read(&at, kind).await;
+        ensure!(reply.status() == StatusCode::CONFLICT, "answered {}", reply.status());
+        ensure!(json_of(&reply)?["code"] == "limit_reached");
+    }
+    world.stripe.set_behaviour(|stripe| stripe.key_limit = 100);
+    world.pass(HOUR);
+    world.sweep_to_rest().await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    ensure!(world.stripe.token_works(&token));
+    no_orphan(&world, &at)
+}
+
+#[tokio::test]
+async fn while_the_apps_own_key_is_refused_nothing_is_lost_and_then_it_goes_on()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    let (at, old) = installed(&world).await?;
+    world.pass(MONTH);
+    refuse(&world, CallMatch::post("/rotate"), 401, "");
+    for _ in 0..10 {
+        world.sweep().await?;
+        world.pass(HOUR);
+        ensure!(world.token(&at, Kind::Secret).await? == old, "the old key is served on");
+        ensure!(world.stripe.token_works(&old));
+    }
+    world.stripe.clear_faults();
+    world.pass(Duration::from_secs(900));
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "rotated as soon as it is taken again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_stripe_will_not_end_is_tried_until_it_is_dead() -> anyhow::Result<()> {
+    let choice = Choice { strategy: Strategy::CreateThenExpire, ..Choice::default() };
+    let setting = Setting { choice, ..Setting::default() };
+    let world = World::with(setting).await?;
+    let (at, old) = installed(&world).await?;
+    world.pass(MONTH);
+    world.sweep_to_rest().await?;
+    refuse(&world, CallMatch::post("/expire"), 500, "api_error");
+    for _ in 0..20 {
+        world.pass(3 * HOUR);
+        world.sweep().await?;
+    }
+    let slot = default_slot(Kind::Secret);
+    let states = |account: Account| -> Vec<&'static str> {
+        account.generations_of(&slot).map(|(_, state)| state.name()).collect()
+    };
+    ensure!(world.stripe.token_works(&old), "it lives past its deadline");
+    let stored = states(world.account(&at).await?);
+    ensure!(stored == ["retiring", "current"], "and is not taken for ended: {stored:?}");
+    world.stripe.clear_faults();
+    world.pass(Duration::from_secs(900));
+    world.sweep_to_rest().await?;
+    ensure!(!world.stripe.token_works(&old), "dead at last");
+    let stored = states(world.account(&at).await?);
+    ensure!(stored == ["ended", "current"], "{stored:?}");
+    no_orphan(&world, &at)
+}
+
+/// A rotation is under way when the vault goes, before its n-th call to the table. Answers whether there was
+/// an n-th call.
+async fn the_vault_goes(n: u32, after: Duration) -> anyhow::Result<bool> {
+    let world = World::start().await?;
+    let (at, old) = installed(&world).await?;
+    world.pass(after);
+    let pause = world.table.hold(n);
+    let deadline = world.now().plus(HOUR);
+    let rotation = world.steward().advance(&at, Actor::Sweep, deadline);
+    tokio::pin!(rotation);
+    let is_under_way = tokio::select! {
+        biased;
+        () = pause.reached() => true,
+        finished = &mut rotation => {
+            finished?;
+            false
+        }
+    };
+    world.kms.set_disabled(true);
+    if is_under_way {
+        pause.let_go();
+        drop(rotation.await);
+    }
+    world.pass(HOUR);
+    world.sweep().await?;
+    ensure!(world.stripe.token_works(&old), "what consumers hold meanwhile lives on");
+    world.kms.set_disabled(false);
+    world.pass(Duration::from_secs(900));
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "cut at {n}");
+    let stored = world.account(&at).await?;
+    let states: Vec<_> =
+        stored.generations_of(&default_slot(Kind::Secret)).map(|(_, state)| state.name()).collect();
+    ensure!(states == ["retiring", "current"], "no key was taken for lost: {states:?}");
+    Ok(is_under_way)
+}
+
+#[tokio::test]
+async fn a_key_is_not_lost_to_a_vault_that_is_away_whenever_it_goes() -> anyhow::Result<()> {
+    // The pair is used again after a month, and after three another is made.
+    for after in [MONTH, 4 * MONTH] {
+        let mut n = 0;
+        while the_vault_goes(n, after).await? {
+            n += 1;
+        }
+        ensure!(n >= 4, "a rotation makes at least four calls to the table, {n} were cut");
+    }
+    Ok(())
+}
