@@ -67,6 +67,10 @@ def drive(target: Path, source: Path, build: Path, folder: Path) -> None:
         deploy.deploy(source, build, folder, endpoint, parameters)
         stack = Stack(endpoint, stripe_url)
         stack.read()
+        step("the resources are what the template says")
+        resources.are_as_in_the_template(stack)
+        step("secrets are put in")
+        checks.secrets_are_put_in(stack)
         with stripe(target / "debug" / "fake-stripe", stripe_port, stack.webhook_url, folder):
             try:
                 walk(stack)
@@ -76,10 +80,6 @@ def drive(target: Path, source: Path, build: Path, folder: Path) -> None:
 
 def walk(stack: Stack) -> None:
     """The main path, one line for each thing that held."""
-    step("the resources are what the template says")
-    resources.are_as_in_the_template(stack)
-    step("secrets are put in")
-    checks.secrets_are_put_in(stack)
     step("a person installs the app, and comes back with the same browser")
     checks.a_person_installs(stack)
     step("a caller with the stack's reader policy is served a key that works")
