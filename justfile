@@ -27,6 +27,14 @@ fuzz target seconds="60":
 interop:
     .ci/run interop
 
+# The store and the KMS vault on engines that are not ours; installs those first.
+referee:
+    tests/referee/run
+
+# The bundle as it is deployed, in an emulator of AWS. `just system-test --build-dir FOLDER` skips the build.
+system-test *args:
+    tests/system/run {{ args }}
+
 fmt:
     cargo fmt --all
 

@@ -1,4 +1,6 @@
 //! The store against an embedded DynamoDB engine, and its rows on their own.
+//!
+//! `tests/referee/run` repeats them against AWS's own DynamoDB Local: where the two disagree, it is right.
 
 mod damage;
 mod events;
@@ -18,13 +20,24 @@ use super::rows::{Item, string};
 use crate::domain::slot::AccountRef;
 use crate::runtime::aws::Aws;
 
-/// A store over a table of its own, which is gone with the test's runtime.
+/// A store over a table of its own, which is gone with the test's runtime or with the referee.
 pub(crate) async fn embedded() -> Store {
     embedded_at().await.0
 }
 
 /// The same, with the engine's endpoint.
 async fn embedded_at() -> (Store, String) {
+    let (endpoint, table) = match std::env::var("KEYSTEWARD_TEST_DYNAMODB_ENDPOINT") {
+        // One engine for all tests, so that each needs a name of its own.
+        Ok(referee) => (referee, format!("keysteward-{:016x}", crate::runtime::clock::draw())),
+        Err(_) => (engine().await, "keysteward".to_owned()),
+    };
+    let store = Store::new(&Aws::local(&endpoint).unwrap(), &table);
+    store.create_table().await.unwrap();
+    (store, endpoint)
+}
+
+async fn engine() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let database = Database::memory().unwrap();
@@ -33,9 +46,7 @@ async fn embedded_at() -> (Store, String) {
         database,
         std::future::pending::<()>(),
     ));
-    let store = Store::new(&Aws::local(&endpoint).unwrap(), "keysteward");
-    store.create_table().await.unwrap();
-    (store, endpoint)
+    endpoint
 }
 
 /// Every row of the table as it is stored, sorted by key, with what is random in it named.

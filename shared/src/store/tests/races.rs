@@ -110,7 +110,7 @@ async fn a_write_whose_answer_was_lost_is_not_taken_for_somebody_elses() {
     let (store, endpoint) = embedded_at().await;
     let flaky = async || {
         let endpoint = proxy_that_loses_the_first_answer(&endpoint).await;
-        Store::new(&Aws::local(&endpoint).unwrap(), "keysteward")
+        Store::new(&Aws::local(&endpoint).unwrap(), &store.table)
     };
     let account =
         flaky().await.record(provisioning(Account::new(at(), now()))).await.expect("transaction");

@@ -1,5 +1,8 @@
 //! What is stored is what is loaded, and looks the way it is written down.
 
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::types::KeySchemaElement;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -14,7 +17,7 @@ use crate::domain::sealed::{KeyPair, Material, Sealed, Wrapped};
 use crate::domain::slot::{Generation, Kind, Slot, SlotName};
 use crate::domain::time::Timestamp;
 use crate::store::rows::{self, Loaded, Written};
-use crate::store::table::DEFINITION;
+use crate::store::table::{Attribute, DEFINITION, Definition};
 
 #[tokio::test]
 async fn an_account_with_a_state_of_every_kind_is_loaded_as_it_was_stored() {
@@ -128,18 +131,41 @@ async fn an_account_larger_than_a_page_is_loaded_whole() {
 }
 
 #[tokio::test]
-async fn the_table_is_created_once_and_found_the_second_time() {
+async fn the_table_is_created_once_as_it_is_defined_and_found_the_second_time() {
     let store = embedded().await;
     store.create_table().await.unwrap();
     let table = store.client.describe_table().table_name(&store.table).send().await.unwrap();
     let table = table.table.unwrap();
-    let stream = table.stream_specification.unwrap();
-    assert_eq!(stream.stream_view_type.unwrap().as_str(), DEFINITION.stream_view);
-    let index = &table.global_secondary_indexes.unwrap()[0];
-    assert_eq!(index.index_name.as_deref(), Some(DEFINITION.index.name));
+    let Definition { partition_key, sort_key, index, .. } = DEFINITION;
+    assert_eq!(schema(table.key_schema()), schema_of(partition_key, sort_key));
+    let [created] = table.global_secondary_indexes() else { panic!("not one index") };
+    assert_eq!(created.index_name(), Some(index.name));
+    assert_eq!(schema(created.key_schema()), schema_of(index.partition_key, index.sort_key));
+    let projection = created.projection().unwrap().projection_type().unwrap();
+    assert_eq!(projection.as_str(), index.projection);
+    let attributes: BTreeSet<_> = table
+        .attribute_definitions()
+        .iter()
+        .map(|attribute| (attribute.attribute_name(), attribute.attribute_type().as_str()))
+        .collect();
+    let defined = [partition_key, sort_key, index.partition_key, index.sort_key];
+    assert_eq!(attributes, defined.map(|attribute| (attribute.name, attribute.kind)).into());
+    let billing = table.billing_mode_summary().unwrap().billing_mode().unwrap();
+    assert_eq!(billing.as_str(), DEFINITION.billing_mode);
+    let stream = table.stream_specification().unwrap();
+    assert!(stream.stream_enabled());
+    assert_eq!(stream.stream_view_type().unwrap().as_str(), DEFINITION.stream_view);
     let ttl = store.client.describe_time_to_live().table_name(&store.table).send().await.unwrap();
     let ttl = ttl.time_to_live_description.unwrap();
     assert_eq!(ttl.attribute_name.as_deref(), Some(DEFINITION.ttl_attribute));
+}
+
+fn schema(created: &[KeySchemaElement]) -> Vec<(&str, &str)> {
+    created.iter().map(|key| (key.attribute_name(), key.key_type().as_str())).collect()
+}
+
+fn schema_of(partition: Attribute, sort: Attribute) -> Vec<(&'static str, &'static str)> {
+    vec![(partition.name, "HASH"), (sort.name, "RANGE")]
 }
 
 proptest! {
