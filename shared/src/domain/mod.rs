@@ -12,3 +12,4 @@ pub mod sealed;
 pub mod secret;
 pub mod slot;
 pub mod time;
+mod window;

@@ -13,6 +13,7 @@ use super::policy::{OnUninstall, OnUserExpire, Policy, Strategy};
 use super::sealed::Material;
 use super::slot::{Generation, Slot};
 use super::time::Timestamp;
+use super::window::{Waits, in_the_way};
 
 /// What is due now, and when to look again if nothing happens before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -185,9 +186,19 @@ fn plan_acquiring(
         return;
     }
     match account.current(slot) {
-        Some((generation, State::Current { rotates_at, doom, .. })) => match doom {
+        Some((generation, State::Current { rotates_at, asked, doom, .. })) => match doom {
             Some(doom) => plan_doomed(plan, now, policy, slot, generation, *doom),
-            None => plan_rotation(plan, now, policy, slot, generation, *rotates_at),
+            None => {
+                let Some(at) = *rotates_at else { return };
+                if at <= now && !asked {
+                    match in_the_way(now, policy, account, slot, at) {
+                        Some(Waits::Until(until)) => return plan.wake(until),
+                        Some(Waits::ForTheOther) => return,
+                        None => {}
+                    }
+                }
+                plan_rotation(plan, now, policy, slot, generation, at);
+            }
         },
         Some(_) | None => {
             plan.now(Step::Request { slot: slot.clone(), from: None }, Because::SlotIsEmpty);
@@ -222,9 +233,8 @@ fn plan_rotation(
     policy: &Policy,
     slot: &Slot,
     generation: Generation,
-    rotates_at: Option<Timestamp>,
+    at: Timestamp,
 ) {
-    let Some(at) = rotates_at else { return };
     let from = match policy.strategy() {
         Strategy::Rotate => Some(generation),
         Strategy::CreateThenExpire => None,
@@ -233,7 +243,7 @@ fn plan_rotation(
 }
 
 /// A slot asks a person after one generation that nothing could be done for, or two that do not open.
-fn needs_operator(account: &Account, slot: &Slot) -> bool {
+pub(super) fn needs_operator(account: &Account, slot: &Slot) -> bool {
     let mut undecryptable = 0;
     for (_, state) in account.generations_of(slot) {
         match state {
