@@ -17,6 +17,7 @@ mod probe;
 mod retry;
 #[cfg(test)]
 mod testing;
+mod time_left;
 mod tls;
 
 pub use client::{AppKeys, Options, Stripe};
@@ -24,4 +25,6 @@ pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};
 pub use event::{EventKeys, EventQuery, FullEvent};
 pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};
 pub use oauth::Authorized;
+pub use pace::{Endpoint, EndpointMeasures, Measures};
 pub use probe::Liveness;
+pub use time_left::{TimeLeft, within};

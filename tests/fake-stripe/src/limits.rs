@@ -5,22 +5,24 @@ use std::collections::HashMap;
 use crate::behaviour::Behaviour;
 use crate::error::ApiError;
 
-/// Counts of the second that the clock is in.
+/// Counts of the second that the clock is in. Public for those who want to know how a pace fares without
+/// making the calls.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimits {
+pub struct RateLimits {
     second: i64,
     counts: HashMap<(bool, String), u32>,
 }
 
 impl RateLimits {
-    /// Counts a call to `endpoint` (method and path without ids), or refuses it.
-    pub(crate) fn admit(
+    /// Counts a call to `endpoint` (method and path without ids), or says why not: the value of
+    /// `Stripe-Rate-Limited-Reason`.
+    pub fn refuse(
         &mut self,
         now_ms: i64,
         live: bool,
         endpoint: &str,
         behaviour: &Behaviour,
-    ) -> Result<(), ApiError> {
+    ) -> Option<&'static str> {
         let second = now_ms.div_euclid(1000);
         if second != self.second {
             self.second = second;
@@ -34,10 +36,24 @@ impl RateLimits {
             let Some(limit) = limit else { continue };
             let count = self.counts.entry((live, bucket.to_owned())).or_default();
             if *count >= limit {
-                return Err(ApiError::rate_limited(reason));
+                return Some(reason);
             }
             *count += 1;
         }
-        Ok(())
+        None
+    }
+
+    /// As [`RateLimits::refuse`], as the answer.
+    pub(crate) fn admit(
+        &mut self,
+        now_ms: i64,
+        live: bool,
+        endpoint: &str,
+        behaviour: &Behaviour,
+    ) -> Result<(), ApiError> {
+        match self.refuse(now_ms, live, endpoint, behaviour) {
+            Some(reason) => Err(ApiError::rate_limited(reason)),
+            None => Ok(()),
+        }
     }
 }
