@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod breaker;
 pub mod event;
 pub mod id;
 pub mod intent;

@@ -39,7 +39,6 @@ pub use clock::Clock;
 pub use deliver::{Delivery, sign};
 pub use fake::{FakeStripe, KeyView};
 pub use faults::{CallMatch, Fault, FaultKind};
-pub use limits::RateLimits;
 pub use options::{AccountSpec, AppSpec, Deliver, Destination, KeepOrExpire, Options, Payload};
 
 use world::World;

@@ -5,24 +5,22 @@ use std::collections::HashMap;
 use crate::behaviour::Behaviour;
 use crate::error::ApiError;
 
-/// Counts of the second that the clock is in. Public for those who want to know how a pace fares without
-/// making the calls.
+/// Counts of the second that the clock is in.
 #[derive(Debug, Default)]
-pub struct RateLimits {
+pub(crate) struct RateLimits {
     second: i64,
     counts: HashMap<(bool, String), u32>,
 }
 
 impl RateLimits {
-    /// Counts a call to `endpoint` (method and path without ids), or says why not: the value of
-    /// `Stripe-Rate-Limited-Reason`.
-    pub fn refuse(
+    /// Counts a call to `endpoint` (method and path without ids), or refuses it.
+    pub(crate) fn admit(
         &mut self,
         now_ms: i64,
         live: bool,
         endpoint: &str,
         behaviour: &Behaviour,
-    ) -> Option<&'static str> {
+    ) -> Result<(), ApiError> {
         let second = now_ms.div_euclid(1000);
         if second != self.second {
             self.second = second;
@@ -36,24 +34,10 @@ impl RateLimits {
             let Some(limit) = limit else { continue };
             let count = self.counts.entry((live, bucket.to_owned())).or_default();
             if *count >= limit {
-                return Some(reason);
+                return Err(ApiError::rate_limited(reason));
             }
             *count += 1;
         }
-        None
-    }
-
-    /// As [`RateLimits::refuse`], as the answer.
-    pub(crate) fn admit(
-        &mut self,
-        now_ms: i64,
-        live: bool,
-        endpoint: &str,
-        behaviour: &Behaviour,
-    ) -> Result<(), ApiError> {
-        match self.refuse(now_ms, live, endpoint, behaviour) {
-            Some(reason) => Err(ApiError::rate_limited(reason)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

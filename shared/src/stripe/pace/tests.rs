@@ -1,11 +1,11 @@
-//! The pace against the double's own way of counting: simulated, so that an hour takes no time and every run is
+//! The pace against a Stripe that counts calls by the second, as the double does: simulated, so that an hour takes no time and every run is
 //! the same.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use fake_stripe::{Behaviour, RateLimits};
+use futures_util::FutureExt;
 
 use super::kept::{Gate, Kept};
 use super::{Endpoint, Pace, TooLate};
@@ -46,24 +46,53 @@ impl Came {
     }
 }
 
+/// Calls a whole second of the clock, over all endpoints and for each.
+#[derive(Clone, Default)]
+struct Limits {
+    all: Option<u32>,
+    endpoint: Option<u32>,
+    second: u64,
+    counts: BTreeMap<Option<Endpoint>, u32>,
+}
+
+impl Limits {
+    fn refuse(&mut self, now: Duration, endpoint: Endpoint) -> Option<LimitReason> {
+        if now.as_secs() != self.second {
+            self.second = now.as_secs();
+            self.counts.clear();
+        }
+        for (of, limit, reason) in [
+            (None, self.all, LimitReason::GlobalRate),
+            (Some(endpoint), self.endpoint, LimitReason::EndpointRate),
+        ] {
+            let Some(limit) = limit else { continue };
+            let count = self.counts.entry(of).or_default();
+            if *count >= limit {
+                return Some(reason);
+            }
+            *count += 1;
+        }
+        None
+    }
+}
+
 struct Run {
     max_rps: u32,
-    behaviour: Behaviour,
+    limits: Limits,
     endpoints: &'static [Endpoint],
     learning: u64,
     seconds: u64,
 }
 
 impl Run {
-    fn new(max_rps: u32, limit: impl FnOnce(&mut Behaviour)) -> Self {
-        let mut behaviour = Behaviour::default();
-        limit(&mut behaviour);
-        Self { max_rps, behaviour, endpoints: &[Endpoint::RotateKey], learning: 0, seconds: 3600 }
+    fn new(max_rps: u32, all: Option<u32>, endpoint: Option<u32>) -> Self {
+        let limits = Limits { all, endpoint, ..Limits::default() };
+        Self { max_rps, limits, endpoints: &[Endpoint::RotateKey], learning: 0, seconds: 3600 }
     }
 
     fn run(&self) -> Came {
         let mut kept = Kept::new(self.max_rps);
-        let mut limits = RateLimits::default();
+        let mut limits = self.limits.clone();
         let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
         // Latency on the way there and back, which shakes the spacing of the turns: 20 to 40 ms.
         let mut way = || {
@@ -90,9 +119,7 @@ impl Run {
                     (at + way(), What::Arrives { turn: at })
                 }
                 What::Arrives { turn } => {
-                    let now_ms = i64::try_from(now.as_millis()).unwrap();
-                    let name = endpoint.as_str();
-                    let reason = limits.refuse(now_ms, true, name, &self.behaviour);
+                    let reason = limits.refuse(now, endpoint);
                     if now >= Duration::from_secs(self.learning) {
                         came.calls += 1;
                         came.refused += u32::from(reason.is_some());
@@ -100,10 +127,6 @@ impl Run {
                     (now + way(), What::Answered { turn, reason })
                 }
                 What::Answered { turn, reason } => {
-                    let reason = reason.map(|reason| match reason {
-                        "global-rate" => LimitReason::GlobalRate,
-                        _ => LimitReason::EndpointRate,
-                    });
                     if let Some(reason) = reason {
                         kept.refused(now, endpoint, turn, reason, None);
                     }
@@ -119,10 +142,7 @@ impl Run {
 #[test]
 fn paced_at_the_limit_ninety_five_percent_of_it_are_used_and_no_call_in_a_thousand_is_refused() {
     for limit in [10, 25, 50] {
-        for run in [
-            Run::new(limit, |stripe| stripe.endpoint_rate_limit_per_second = Some(limit)),
-            Run::new(limit, |stripe| stripe.rate_limit_per_second = Some(limit)),
-        ] {
+        for run in [Run::new(limit, None, Some(limit)), Run::new(limit, Some(limit), None)] {
             let came = run.run();
             assert!(came.rate() >= 0.95 * f64::from(limit), "{limit}: {came:?}");
             assert!(came.share_refused() <= 0.001, "{limit}: {came:?}");
@@ -134,10 +154,8 @@ fn paced_at_the_limit_ninety_five_percent_of_it_are_used_and_no_call_in_a_thousa
 fn paced_at_twice_the_limit_it_learns_the_limit_within_a_minute_and_stays_near() {
     for limit in [10, 25, 40] {
         let learning = 60;
-        for run in [
-            Run::new(2 * limit, |stripe| stripe.endpoint_rate_limit_per_second = Some(limit)),
-            Run::new(2 * limit, |stripe| stripe.rate_limit_per_second = Some(limit)),
-        ] {
+        for run in [Run::new(2 * limit, None, Some(limit)), Run::new(2 * limit, Some(limit), None)]
+        {
             let came = Run { learning, ..run }.run();
             assert!(came.rate() >= 0.95 * f64::from(limit), "{limit}: {came:?}");
             assert!(came.share_refused() <= 0.001, "{limit}: {came:?}");
@@ -147,9 +165,9 @@ fn paced_at_twice_the_limit_it_learns_the_limit_within_a_minute_and_stays_near()
 
 #[test]
 fn a_slow_endpoint_does_not_slow_the_others() {
-    let run = Run::new(100, |stripe| stripe.endpoint_rate_limit_per_second = Some(10));
+    let run = Run::new(100, None, Some(10));
     let one = Run { learning: 60, ..run }.run();
-    let run = Run::new(100, |stripe| stripe.endpoint_rate_limit_per_second = Some(10));
+    let run = Run::new(100, None, Some(10));
     let endpoints = &[Endpoint::RotateKey, Endpoint::RetrieveKey];
     let two = Run { learning: 60, endpoints, ..run }.run();
     assert!(two.rate() >= 1.9 * one.rate(), "{one:?} {two:?}");
@@ -231,65 +249,80 @@ fn no_turn_is_handed_out_within_a_pause_that_stripe_asks_for() {
     assert!(kept.take(gate, now + day, None).unwrap() < now + day + day, "but not for a day");
 }
 
-#[tokio::test(start_paused = true)]
-async fn turns_come_in_the_order_in_which_they_were_asked_for_and_evenly_spaced() {
-    let pace = Pace::new(10);
+#[test]
+fn turns_are_evenly_spaced_and_none_are_saved_up() {
+    let mut kept = Kept::new(10);
+    let gate = Gate::Endpoint(Endpoint::RotateKey);
+    for start in [0, 60_000] {
+        let now = Duration::from_millis(start);
+        let turns: Vec<u128> =
+            (0..4).map(|_| (kept.take(gate, now, None).unwrap() - now).as_millis()).collect();
+        assert_eq!(turns, [0, 103, 206, 309]);
+    }
+}
+
+#[tokio::test]
+async fn turns_come_in_the_order_in_which_they_were_asked_for() {
+    let pace = Pace::new(200);
     let order = std::sync::Mutex::new(vec![]);
-    let start = tokio::time::Instant::now();
     let turns = (0..10).map(|n| {
         let (pace, order) = (&pace, &order);
         async move {
-            let turn = pace.turn(Endpoint::RotateKey, None).await.unwrap();
+            drop(pace.turn(Endpoint::RotateKey, None).await.unwrap());
             order.lock().unwrap().push(n);
-            drop(turn);
         }
     });
     futures_util::future::join_all(turns).await;
     assert_eq!(*order.lock().unwrap(), (0..10).collect::<Vec<_>>());
-    let took = start.elapsed().as_millis();
-    assert!((927..=940).contains(&took), "nine gaps of 103 ms: {took}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_turn_past_the_deadline_is_neither_waited_for_nor_taken() {
-    let pace = Pace::new(1);
-    let start = tokio::time::Instant::now();
-    let latest = Some(start + Duration::from_millis(500));
-    drop(pace.turn(Endpoint::RotateKey, latest).await.unwrap());
+#[test]
+fn a_turn_past_the_deadline_is_not_taken() {
+    let mut kept = Kept::new(1);
+    let gate = Gate::Endpoint(Endpoint::RotateKey);
+    let (now, latest) = (Duration::ZERO, Some(Duration::from_millis(500)));
+    assert_eq!(kept.take(gate, now, latest), Some(now));
     for _ in 0..3 {
-        assert_eq!(pace.turn(Endpoint::RotateKey, latest).await.unwrap_err(), TooLate);
+        assert_eq!(kept.take(gate, now, latest), None);
     }
-    assert_eq!(start.elapsed(), Duration::ZERO, "nobody waited");
-    drop(pace.turn(Endpoint::RotateKey, None).await.unwrap());
-    assert!(start.elapsed() < Duration::from_millis(1100), "the next turn is still there");
-    assert_eq!(pace.take_measures().turned_away, 3);
+    let next = kept.take(gate, now, None).unwrap();
+    assert!(next < Duration::from_millis(1100), "the next turn is still there: {next:?}");
+    assert_eq!(kept.take_measures(now).turned_away, 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refusal_for_concurrency_halves_how_many_calls_are_under_way_and_places_come_back() {
-    let pace = Pace::new(100_000);
-    let taken = |count: usize| {
-        let pace = &pace;
-        async move {
-            let mut turns = vec![];
-            let latest = Some(tokio::time::Instant::now() + Duration::from_secs(1));
-            while turns.len() < count {
-                match pace.turn(Endpoint::RotateKey, latest).await {
-                    Ok(turn) => turns.push(turn),
-                    Err(TooLate) => break,
-                }
-            }
-            turns
-        }
-    };
-    let turns = taken(40).await;
+#[tokio::test]
+async fn a_turn_past_the_deadline_is_not_waited_for() {
+    let pace = Pace::new(1);
+    drop(pace.turn(Endpoint::RotateKey, None).await.unwrap());
+    let latest = Some(tokio::time::Instant::now());
+    let refused = pace.turn(Endpoint::RotateKey, latest).now_or_never();
+    assert!(matches!(refused, Some(Err(TooLate))), "{refused:?}");
+}
+
+/// As many turns as there are places, at a rate that is none.
+fn all_places(pace: &Pace) -> Vec<super::Turn<'_>> {
+    std::iter::from_fn(|| pace.turn(Endpoint::RotateKey, None).now_or_never()?.ok()).collect()
+}
+
+#[tokio::test]
+async fn a_refusal_for_concurrency_halves_how_many_calls_are_under_way() {
+    let pace = Pace::new(u32::MAX);
+    let turns = all_places(&pace);
     assert_eq!(turns.len(), 32);
     turns[31].refused(LimitReason::GlobalConcurrency, None);
     drop(turns);
-    let turns = taken(40).await;
-    assert_eq!(turns.len(), 16);
-    drop(turns);
-    tokio::time::sleep(Duration::from_secs(125)).await;
-    drop(taken(1).await);
-    assert_eq!(taken(40).await.len(), 18, "one place a minute comes back");
+    assert_eq!(all_places(&pace).len(), 16);
+}
+
+#[test]
+fn places_come_back_one_a_minute() {
+    let mut at_once = super::at_once::AtOnce::new();
+    let now = Duration::from_secs(5);
+    at_once.refused(now, now);
+    at_once.refused(now, now);
+    assert_eq!(at_once.allowed(), 16, "one burst of refusals is one fall");
+    assert_eq!((0..40).filter(|_| at_once.gives_up_a_place()).count(), 16);
+    assert_eq!(at_once.takes_new_places(now + Duration::from_secs(59)), 0);
+    assert_eq!(at_once.takes_new_places(now + Duration::from_secs(125)), 2);
+    assert_eq!(at_once.takes_new_places(now + Duration::from_secs(86_400)), 14);
 }
