@@ -137,3 +137,14 @@ fn what_was_under_way_when_it_opened_does_not_count_as_a_trial() {
     assert!(!breaker.allows_new_rotations(now));
     assert_eq!(breaker.trials_left(now.plus(Breaker::PAUSE)), Some(Breaker::TRIALS));
 }
+
+#[test]
+fn one_failing_account_is_one_trial() {
+    let (mut breaker, now) = opened();
+    let after = now.plus(Breaker::PAUSE);
+    for _ in 0..10 {
+        breaker.record(after, &account(0), Outcome::Failed);
+        assert!(breaker.allows_new_rotations(after));
+    }
+    assert_eq!(breaker.trials_left(after), Some(Breaker::TRIALS - 1));
+}

@@ -54,6 +54,7 @@ impl Parts {
             policy: self.policy.clone(),
             shape: self.shape.clone(),
             app: self.app.id.clone(),
+            breaker: std::sync::Mutex::default(),
             clock: self.clock.clone(),
             draw,
         })
@@ -77,6 +78,7 @@ impl Parts {
         WebhookParts {
             store: self.store.clone(),
             secrets: SigningSecrets::fixed(vec![secret(WEBHOOK_SECRET)]),
+            breaker: std::sync::Mutex::default(),
             clock: self.clock.clone(),
         }
     }
@@ -86,6 +88,7 @@ impl Parts {
             store: self.store.clone(),
             keyring: self.keyring(),
             policy: self.policy.clone(),
+            breaker: std::sync::Mutex::default(),
             clock: self.clock.clone(),
         }
     }

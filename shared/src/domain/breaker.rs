@@ -4,7 +4,7 @@
 //! Only new rotations count and only they are stopped. First keys go on, since an account without a key has
 //! nothing to lose; so does every retirement, since a key that should be dead must die (I5).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ impl Breaker {
     pub const WINDOW: Duration = Duration::from_secs(3600);
     /// How long new rotations are stopped: far below the overlap and the jitter of a period.
     pub const PAUSE: Duration = Duration::from_secs(900);
-    /// How many outcomes after the pause decide.
+    /// The outcomes of how many accounts decide after the pause.
     pub const TRIALS: usize = 5;
     /// No more outcomes than this are kept, so that the row that holds them stays small.
     pub const MOST_OUTCOMES: usize = 200;
@@ -98,7 +98,7 @@ impl Breaker {
             BreakerState::Closed => None,
             BreakerState::Open { until, .. } if now < until => Some(0),
             BreakerState::Open { until, .. } => {
-                Some(Self::TRIALS.saturating_sub(self.since(until).count()))
+                Some(Self::TRIALS.saturating_sub(self.trials(until).len()))
             }
         }
     }
@@ -121,14 +121,14 @@ impl Breaker {
     }
 
     fn judge_trials(&mut self, now: Timestamp, until: Timestamp) {
-        let of = self.since(until).count();
-        let failed = self.since(until).filter(|one| one.outcome == Outcome::Failed).count();
-        let succeeded = of - failed;
+        let trials = self.trials(until);
+        let of = trials.len();
+        let succeeded = trials.values().filter(|outcome| **outcome == Outcome::Succeeded).count();
         if succeeded * 2 > Self::TRIALS {
             self.state = BreakerState::Closed;
             self.outcomes.clear();
         } else if of >= Self::TRIALS {
-            self.open(now, failed, of);
+            self.open(now, of - succeeded, of);
         }
     }
 
@@ -139,8 +139,11 @@ impl Breaker {
         self.outcomes.clear();
     }
 
-    fn since(&self, at: Timestamp) -> impl Iterator<Item = &Recorded> {
-        self.outcomes.iter().filter(move |one| one.at >= at)
+    /// What came of the accounts that were let through since `until`, each counted once: one that fails again
+    /// and again is one trial.
+    fn trials(&self, until: Timestamp) -> BTreeMap<&AccountRef, Outcome> {
+        let since = self.outcomes.iter().filter(|one| one.at >= until);
+        since.map(|one| (&one.account, one.outcome)).collect()
     }
 
     fn forget(&mut self, now: Timestamp) {

@@ -24,7 +24,7 @@ enum What {
     },
     Answered {
         turn: Duration,
-        reason: Option<&'static str>,
+        reason: Option<LimitReason>,
     },
 }
 
