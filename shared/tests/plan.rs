@@ -567,7 +567,7 @@ fn of_two_slots_due_at_once_the_one_due_earlier_goes_first_and_the_other_after_i
     let dues: Vec<_> = ["a", "b"].map(|name| due_of(&model, &secret(name))).into();
     let first = if dues[0] <= dues[1] { secret("a") } else { secret("b") };
     let second = if dues[0] <= dues[1] { secret("b") } else { secret("a") };
-    assert_eq!(due_rotations(&model), [first.clone()]);
+    assert_eq!(due_rotations(&model), std::slice::from_ref(&first));
     model.sweep(&mut std::iter::empty());
     assert!(due_of(&model, &first) > model.now, "it was replaced");
     assert!(due_of(&model, &second) <= model.now, "it waits");
@@ -602,7 +602,7 @@ fn a_rotation_that_was_asked_for_and_a_doomed_key_do_not_wait_for_a_window() {
     model.change(|change| {
         change.apply(&waiting, generation, Happened::RotationAsked { at: now }, None).unwrap();
     });
-    assert_eq!(due_rotations(&model), [waiting.clone()]);
+    assert_eq!(due_rotations(&model), std::slice::from_ref(&waiting));
     model.account = before;
     let doom = Doom { at: now.plus(Duration::from_secs(3600)), by: DoomedBy::LostAnswer };
     model.change(|change| {

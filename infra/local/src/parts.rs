@@ -78,7 +78,6 @@ impl Parts {
         WebhookParts {
             store: self.store.clone(),
             secrets: SigningSecrets::fixed(vec![secret(WEBHOOK_SECRET)]),
-            breaker: std::sync::Mutex::default(),
             clock: self.clock.clone(),
         }
     }
@@ -88,7 +87,6 @@ impl Parts {
             store: self.store.clone(),
             keyring: self.keyring(),
             policy: self.policy.clone(),
-            breaker: std::sync::Mutex::default(),
             clock: self.clock.clone(),
         }
     }
