@@ -271,8 +271,8 @@ async fn without_time_left_nothing_is_sent_and_it_is_said() {
     assert!(!Error::OutOfTime.is_ambiguous());
 
     let hour = Duration::from_secs(3600);
-    let work = crate::stripe::within(hour, client.retrieve(&account(), &key_id("mk_1")));
-    let (answer, left) = work.await;
+    let (at, id) = (account(), key_id("mk_1"));
+    let (answer, left) = crate::stripe::within(hour, client.retrieve(&at, &id)).await;
     assert!(answer.is_ok());
     assert_eq!(left, crate::stripe::TimeLeft::Enough);
 }
