@@ -10,7 +10,7 @@ use crate::domain::slot::{Generation, Slot};
 use crate::domain::time::Timestamp;
 use crate::steward::{Error, Steward};
 use crate::store::{Due, EventRef};
-use crate::stripe::Refusal;
+use crate::stripe::{self, Refusal, TimeLeft};
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,11 @@ impl Steward {
         let mut change = Change::of(account, now, Actor::Event);
         change.claim();
         let understood = if event.topic.names_a_key() {
-            self.apply_key_event(&mut change, &event).await?
+            let left = deadline.since(now);
+            match stripe::within(left, self.apply_key_event(&mut change, &event)).await {
+                (_, TimeLeft::RanOut) => return Ok(Ingested::Deferred),
+                (understood, TimeLeft::Enough) => understood?,
+            }
         } else {
             apply_account_event(&mut change, &event);
             true

@@ -45,6 +45,7 @@ impl Steward {
     /// One account's failure is logged and leaves the others alone. No work starts after `deadline`.
     pub async fn sweep(&self, deadline: Timestamp) -> Result<Swept, Error> {
         let standing = self.standing().await?;
+        self.take_up_breaker(&standing);
         self.summon(&standing, deadline).await?;
         let mut swept = Swept::default();
         for shard in 0..SHARDS {
@@ -59,6 +60,7 @@ impl Steward {
                 .fold(swept, |swept, outcome| async move { swept.count(outcome) })
                 .await;
         }
+        self.leave_breaker(&standing).await?;
         Ok(swept)
     }
 

@@ -98,6 +98,9 @@ impl Model {
         answers: &mut impl Iterator<Item = Answer>,
     ) {
         let (now, draw) = (self.now, u64::from(self.minted));
+        if let (Step::Request { slot, .. }, Because::RotationIsDue) = (&step, because) {
+            self.assert_no_other_window_is_open(slot);
+        }
         let because = Some(because);
         match step {
             Step::Reconcile => {
@@ -323,10 +326,33 @@ impl Model {
         assert!(plan.wake_at.is_none_or(|at| at > self.now), "a wake-up lies in the past");
     }
 
+    /// A rotation by age begins while no other slot's key is being replaced or outlives its replacement.
+    fn assert_no_other_window_is_open(&self, slot: &Slot) {
+        if matches!(self.account.current(slot), Some((_, State::Current { asked: true, .. }))) {
+            return;
+        }
+        for ((other, generation), state) in &self.account.generations {
+            let is_open = match state {
+                State::Retiring { ending, dies_at, .. } => {
+                    *ending == Ending::Superseded && *dies_at > self.now
+                }
+                state => state.is_pending() && self.account.current(other).is_some(),
+            };
+            let waits_for_somebody =
+                self.account.slots[other].hold.is_some_and(|hold| hold.until.is_none());
+            assert!(
+                other == slot || !is_open || waits_for_somebody,
+                "{slot} is rotated in the window of {other} {}",
+                generation.number()
+            );
+        }
+    }
+
     /// I7: nothing waits without a deadline, except for a person.
     fn assert_nothing_is_forgotten(&self) {
-        let waits = self.account.generations.values().any(|state| {
-            state.is_pending() || matches!(state, State::Retiring { .. } | State::Ended { .. })
+        let waits = self.account.generations.values().any(|state| match state {
+            State::Retiring { .. } | State::Ended { .. } | State::Current { .. } => true,
+            state => state.is_pending(),
         });
         let waits_for_somebody = self
             .account
@@ -447,6 +473,40 @@ proptest! {
         prop_assert!(model.plan().steps.is_empty());
     }
 
+    /// Followed by its own wake-ups alone: none is lost, and no key is older than its period and the windows
+    /// of the account's other keys.
+    #[test]
+    fn keys_that_come_due_together_are_all_replaced_one_window_after_the_other(
+        policy in policies(),
+        answers in proptest::collection::vec(prop_oneof![6 => Just(Answer::Good), 1 => Just(Answer::Vain)], 0..40),
+        days in 1..60u64,
+        names in 0..4usize,
+    ) {
+        let mut model = Model::new(policy);
+        model.change(|change| {
+            for name in ["billing", "reports", "search"].into_iter().take(names) {
+                change.open_slot(&Slot::new(Kind::Secret, SlotName::parse(name).unwrap()));
+            }
+        });
+        let mut answers = answers.into_iter();
+        let until = model.now.plus(Duration::from_secs(days * 86_400));
+        let slots = u32::try_from(model.account.slots.len()).unwrap();
+        let slack = Duration::from_secs(3600);
+        let longest = model.policy.rotates_at(Timestamp::EPOCH, 0).since(Timestamp::EPOCH)
+            + model.policy.overlap() * slots + slack;
+        while model.now < until {
+            model.sweep(&mut answers);
+            for slot in model.account.slots.keys() {
+                let Some((_, State::Current { issued_at, .. })) = model.account.current(slot) else {
+                    continue;
+                };
+                prop_assert!(model.now.since(*issued_at) <= longest, "{slot} is not replaced in time");
+            }
+            model.now = model.plan().wake_at.expect("an account with keys always wakes");
+        }
+        model.assert_sound();
+    }
+
     #[test]
     fn the_same_arguments_give_the_same_plan(policy in policies(), seconds in 0..10_000_000u64) {
         let mut model = Model::new(policy);
@@ -484,6 +544,120 @@ fn the_last_key_is_spared_at_its_deadline_while_its_successor_is_on_its_way() {
 fn when_the_user_revoked_the_successor_the_old_key_still_dies_by_its_deadline() {
     let steps = revoked_in_the_overlap(OnUserExpire::Hold);
     assert!(matches!(steps[..], [Step::Retire(..)]), "{steps:?}");
+}
+
+fn secret(name: &str) -> Slot {
+    Slot::new(Kind::Secret, SlotName::parse(name).unwrap())
+}
+
+/// Two secret slots, `a` and `b`, whose keys come due at the instant that the model then stands at.
+fn due_at_once() -> Model {
+    // Shorter than the day after which Stripe is asked about a key, which would wake the account as well.
+    let choice = Choice { overlap_minutes: 600, ..Choice::default() };
+    let mut model = Model::new(Policy::new(choice).unwrap());
+    model.change(|change| {
+        for name in ["a", "b"] {
+            change.open_slot(&secret(name));
+        }
+    });
+    drop_default_slots(&mut model);
+    model.sweep(&mut std::iter::empty());
+    model.now = model.now.plus(Duration::from_secs(31 * 86_400));
+    model
+}
+
+fn due_rotations(model: &Model) -> Vec<Slot> {
+    let steps = model.plan().steps.into_iter();
+    let rotates = |planned: keysteward::domain::plan::Planned| match planned.step {
+        Step::Request { slot, .. } => Some(slot),
+        _ => None,
+    };
+    steps.filter_map(rotates).collect()
+}
+
+#[test]
+fn of_two_slots_due_at_once_the_one_due_earlier_goes_first_and_the_other_after_its_overlap() {
+    let mut model = due_at_once();
+    let dues: Vec<_> = ["a", "b"].map(|name| due_of(&model, &secret(name))).into();
+    let first = if dues[0] <= dues[1] { secret("a") } else { secret("b") };
+    let second = if dues[0] <= dues[1] { secret("b") } else { secret("a") };
+    assert_eq!(due_rotations(&model), std::slice::from_ref(&first));
+    model.sweep(&mut std::iter::empty());
+    assert!(due_of(&model, &first) > model.now, "it was replaced");
+    assert!(due_of(&model, &second) <= model.now, "it waits");
+    let over = model.now.plus(model.policy.overlap());
+    let (overlap, secs) = (model.policy.overlap(), Duration::from_secs(1));
+    model.now = model.now.plus(overlap - secs);
+    assert_eq!(due_rotations(&model), []);
+    assert!(model.plan().wake_at.is_some_and(|at| at <= over), "the end of the overlap wakes it");
+    model.now = over;
+    assert_eq!(due_rotations(&model), [second]);
+}
+
+#[test]
+fn equal_dues_are_ordered_by_slot() {
+    let mut model = due_at_once();
+    set_due(&mut model, &secret("a"), 5);
+    set_due(&mut model, &secret("b"), 5);
+    assert_eq!(due_rotations(&model), [secret("a")]);
+    set_due(&mut model, &secret("b"), 4);
+    assert_eq!(due_rotations(&model), [secret("b")]);
+}
+
+#[test]
+fn a_rotation_that_was_asked_for_and_a_doomed_key_do_not_wait_for_a_window() {
+    let mut model = due_at_once();
+    model.sweep(&mut std::iter::empty());
+    let waiting =
+        ["a", "b"].map(secret).into_iter().find(|slot| due_of(&model, slot) <= model.now).unwrap();
+    let (generation, _) = model.account.current(&waiting).unwrap();
+    let (now, before) = (model.now, model.account.clone());
+    assert_eq!(due_rotations(&model), []);
+    model.change(|change| {
+        change.apply(&waiting, generation, Happened::RotationAsked { at: now }, None).unwrap();
+    });
+    assert_eq!(due_rotations(&model), std::slice::from_ref(&waiting));
+    model.account = before;
+    let doom = Doom { at: now.plus(Duration::from_secs(3600)), by: DoomedBy::LostAnswer };
+    model.change(|change| {
+        change.apply(&waiting, generation, Happened::Doomed(doom), None).unwrap();
+    });
+    assert_eq!(due_rotations(&model), [waiting]);
+}
+
+#[test]
+fn what_waits_for_somebody_is_in_nobodys_way() {
+    let mut model = due_at_once();
+    let now = model.now;
+    let hold = Hold { why: HoldReason::RevokedByUser, since: now, until: None };
+    model.request(&secret("a"), None);
+    assert_eq!(due_rotations(&model), [], "the key that is on its way goes first");
+    model.change(|change| change.hold(&secret("a"), Some(hold)));
+    assert_eq!(due_rotations(&model), [secret("b")]);
+}
+
+fn due_of(model: &Model, slot: &Slot) -> Timestamp {
+    match model.account.current(slot) {
+        Some((_, State::Current { rotates_at: Some(at), .. })) => *at,
+        other => panic!("no key that is rotated by age: {other:?}"),
+    }
+}
+
+fn set_due(model: &mut Model, slot: &Slot, seconds: i64) {
+    let (generation, _) = model.account.current(slot).unwrap();
+    let at = (slot.clone(), generation);
+    let Some(State::Current { rotates_at, .. }) = model.account.generations.get_mut(&at) else {
+        panic!("no current key");
+    };
+    *rotates_at = Some(Timestamp::from_seconds(seconds).unwrap());
+}
+
+fn drop_default_slots(model: &mut Model) {
+    for kind in [Kind::Secret, Kind::Publishable] {
+        let slot = Slot::new(kind, SlotName::default());
+        model.account.slots.remove(&slot);
+        model.account.generations.retain(|(of, _), _| *of != slot);
+    }
 }
 
 #[test]

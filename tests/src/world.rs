@@ -139,6 +139,7 @@ impl World {
             policy: policy.clone(),
             shape: setting.shape,
             app: app.id.clone(),
+            breaker: std::sync::Mutex::default(),
             clock: clock.clone(),
             draw: || 4,
             orders: OrderBook::default(),

@@ -54,6 +54,7 @@ impl Parts {
             policy: self.policy.clone(),
             shape: self.shape.clone(),
             app: self.app.id.clone(),
+            breaker: std::sync::Mutex::default(),
             clock: self.clock.clone(),
             draw,
             orders: OrderBook::default(),

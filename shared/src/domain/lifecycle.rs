@@ -48,6 +48,9 @@ pub enum State {
         issued_at: Timestamp,
         /// When it is to be replaced, jitter included; `None` for keys that are not rotated by age.
         rotates_at: Option<Timestamp>,
+        /// Whether somebody asked for it to be replaced, so that it does not wait its turn.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked: bool,
         /// When to ask Stripe next whether it still stands, in case no event told us.
         look_at: Timestamp,
         /// Set when Stripe will end it although it has no successor.
@@ -289,9 +292,15 @@ impl State {
                 | Happened::EndingTried { .. } => illegal,
             },
             Self::Proven { key, material, issued_at, .. } => match happened {
-                Happened::Promoted { rotates_at, look_at } => {
-                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom: None })
-                }
+                Happened::Promoted { rotates_at, look_at } => Ok(Self::Current {
+                    key,
+                    material,
+                    issued_at,
+                    rotates_at,
+                    asked: false,
+                    look_at,
+                    doom: None,
+                }),
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                 Happened::Answered { .. }
                 | Happened::AnsweredWithoutSecret { .. }
@@ -305,37 +314,60 @@ impl State {
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },
-            Self::Current { key, material, issued_at, rotates_at, look_at, doom } => match happened
-            {
-                Happened::Superseded { dies_at, try_at } => Ok(Self::Retiring {
-                    key,
-                    material: Some(material),
-                    dies_at,
-                    try_at,
-                    attempts: 0,
-                    ending: Ending::Superseded,
-                }),
-                Happened::RotationAsked { at } => {
-                    let rotates_at = Some(at);
-                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom })
+            Self::Current { key, material, issued_at, rotates_at, asked, look_at, doom } => {
+                match happened {
+                    Happened::Superseded { dies_at, try_at } => Ok(Self::Retiring {
+                        key,
+                        material: Some(material),
+                        dies_at,
+                        try_at,
+                        attempts: 0,
+                        ending: Ending::Superseded,
+                    }),
+                    Happened::RotationAsked { at } => {
+                        let (rotates_at, asked) = (Some(at), true);
+                        Ok(Self::Current {
+                            key,
+                            material,
+                            issued_at,
+                            rotates_at,
+                            asked,
+                            look_at,
+                            doom,
+                        })
+                    }
+                    Happened::LookedAt { look_at } => Ok(Self::Current {
+                        key,
+                        material,
+                        issued_at,
+                        rotates_at,
+                        asked,
+                        look_at,
+                        doom,
+                    }),
+                    Happened::Doomed(doom) => {
+                        let doom = Some(doom);
+                        Ok(Self::Current {
+                            key,
+                            material,
+                            issued_at,
+                            rotates_at,
+                            asked,
+                            look_at,
+                            doom,
+                        })
+                    }
+                    Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
+                    Happened::Answered { .. }
+                    | Happened::AnsweredWithoutSecret { .. }
+                    | Happened::AskedInVain
+                    | Happened::Proved
+                    | Happened::DidNotOpen { .. }
+                    | Happened::Promoted { .. }
+                    | Happened::EndingTried { .. }
+                    | Happened::GivenUp { .. } => illegal,
                 }
-                Happened::LookedAt { look_at } => {
-                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom })
-                }
-                Happened::Doomed(doom) => {
-                    let doom = Some(doom);
-                    Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom })
-                }
-                Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
-                Happened::Answered { .. }
-                | Happened::AnsweredWithoutSecret { .. }
-                | Happened::AskedInVain
-                | Happened::Proved
-                | Happened::DidNotOpen { .. }
-                | Happened::Promoted { .. }
-                | Happened::EndingTried { .. }
-                | Happened::GivenUp { .. } => illegal,
-            },
+            }
             Self::Retiring { key, material, dies_at, attempts, ending, .. } => match happened {
                 Happened::EndingTried { try_at } => Ok(Self::Retiring {
                     key,

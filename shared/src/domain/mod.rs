@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod breaker;
 pub mod drift;
 pub mod event;
 pub mod id;
@@ -14,3 +15,4 @@ pub mod sealed;
 pub mod secret;
 pub mod slot;
 pub mod time;
+mod window;

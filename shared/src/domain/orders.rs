@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::breaker::Breaker;
 use super::lifecycle::State;
 use super::slot::{AccountRef, Kind, Mode};
 use super::time::Timestamp;
@@ -90,18 +91,22 @@ pub struct Standing {
     /// The emergency that is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<Emergency>,
+    /// How new rotations fared, as of the last time that the breaker opened or closed.
+    #[serde(default)]
+    pub breaker: Breaker,
     /// How far the accounts were woken for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summons: Option<Summons>,
 }
 
 impl Standing {
-    /// The orders that follow.
-    pub fn orders(&self) -> Orders {
+    /// The orders that follow at `now`.
+    pub fn orders(&self, now: Timestamp) -> Orders {
         Orders {
             epoch: self.epoch,
             report_only: self.report_only,
-            holds_rotations: self.paused_since.is_some(),
+            holds_rotations: self.paused_since.is_some()
+                || self.breaker.trials_left(now) == Some(0),
             emergency: self.emergency.clone(),
         }
     }
@@ -164,7 +169,7 @@ mod tests {
         let (now, later) = (Timestamp::EPOCH, Timestamp::from_seconds(60).unwrap());
         let mut standing = Standing::default();
         assert!(standing.recognise("first", now), "the row is new");
-        assert_eq!(standing.orders(), Orders::default(), "a new table acts");
+        assert_eq!(standing.orders(now), Orders::default(), "a new table acts");
         assert!(!standing.recognise("first", later));
         assert!(standing.recognise("copy", later));
         assert_eq!((standing.epoch, standing.report_only), (1, Some(later)));

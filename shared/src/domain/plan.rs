@@ -14,6 +14,7 @@ use super::policy::{OnUninstall, OnUserExpire, Policy, Strategy};
 use super::sealed::Material;
 use super::slot::{Generation, Slot};
 use super::time::Timestamp;
+use super::window::{Waits, in_the_way};
 
 /// What is due now, and when to look again if nothing happens before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -226,9 +227,9 @@ impl Rules<'_> {
             return;
         }
         match self.account.current(slot) {
-            Some((generation, state @ State::Current { rotates_at, doom, .. })) => match doom {
+            Some((generation, state @ State::Current { doom, .. })) => match doom {
                 Some(doom) => self.plan_doomed(plan, slot, generation, *doom),
-                None => self.plan_rotation(plan, slot, generation, state, *rotates_at),
+                None => self.plan_rotation(plan, slot, generation, state),
             },
             Some(_) | None => {
                 plan.now(Step::Request { slot: slot.clone(), from: None }, Because::SlotIsEmpty);
@@ -250,26 +251,26 @@ impl Rules<'_> {
         }
     }
 
-    /// A rotation by age, or by an operator's order.
-    fn plan_rotation(
-        &self,
-        plan: &mut Plan,
-        slot: &Slot,
-        generation: Generation,
-        state: &State,
-        rotates_at: Option<Timestamp>,
-    ) {
+    /// A rotation by age, or because a person asked for it: that waits for nothing.
+    fn plan_rotation(&self, plan: &mut Plan, slot: &Slot, generation: Generation, state: &State) {
+        let State::Current { rotates_at, asked, .. } = state else { return };
         let emergency = self.orders.emergency.as_ref();
         let is_condemned =
             emergency.is_some_and(|it| it.condemns(&self.account.at, slot.kind, state));
-        let (at, because) = match rotates_at {
+        let (at, because) = match *rotates_at {
             _ if is_condemned => (self.now, Because::EmergencyIsOn),
             Some(at) => (at, Because::RotationIsDue),
             None => return,
         };
-        let is_held = self.orders.holds_rotations || self.account.head.paused_since.is_some();
-        if is_held && !is_condemned && at <= self.now {
-            return plan.wake(self.now.plus(Policy::HELD_BACK));
+        if at <= self.now && !is_condemned && !asked {
+            if self.orders.holds_rotations || self.account.head.paused_since.is_some() {
+                return plan.wake(self.now.plus(Policy::HELD_BACK));
+            }
+            match in_the_way(self.now, self.policy, self.account, slot, at) {
+                Some(Waits::Until(until)) => return plan.wake(until),
+                Some(Waits::ForTheOther) => return,
+                None => {}
+            }
         }
         let from = match self.policy.strategy() {
             Strategy::Rotate => Some(generation),
@@ -331,7 +332,7 @@ fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
 }
 
 /// A slot asks a person after one generation that nothing could be done for, or two that do not open.
-fn needs_operator(account: &Account, slot: &Slot) -> bool {
+pub(super) fn needs_operator(account: &Account, slot: &Slot) -> bool {
     let mut undecryptable = 0;
     for (_, state) in account.generations_of(slot) {
         match state {

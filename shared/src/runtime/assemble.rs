@@ -119,6 +119,7 @@ async fn steward_and_rest(
         policy,
         shape,
         app: settings.required("KEYSTEWARD_APP_ID")?,
+        breaker: std::sync::Mutex::default(),
         clock: Clock::system(),
         draw,
         orders: OrderBook::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::steps::rotated_by;
 use super::{Error, Steward};
 use crate::domain::account::{Change, Hold, HoldReason};
+use crate::domain::breaker::Outcome;
 use crate::domain::intent::{Asking, How, Intent, PublicKey, is_note_of};
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State, Trouble};
 use crate::domain::plan::Because;
@@ -73,13 +74,21 @@ impl Steward {
     ) -> Result<(), Error> {
         let asked = change.account().generations.get(&(slot.clone(), generation));
         let Some(State::Requested { intent }) = asked.cloned() else { return Ok(()) };
+        let is_rotation = change.account().current(slot).is_some();
         match self.stripe.send(&change.account().at, &intent).await {
-            Ok(minted) => self.receive(change, slot, generation, &intent, minted, because),
+            Ok(minted) => self.receive(change, slot, generation, &intent, minted, because)?,
+            // Nothing was asked; the driver drops the step.
+            Err(stripe::Error::OutOfTime) => return Ok(()),
             Err(error) => {
                 report(&error, slot, generation);
-                self.refused(change, slot, generation, &intent, &error, because).await
+                self.refused(change, slot, generation, &intent, &error, because).await?;
             }
         }
+        let state = change.account().generations.get(&(slot.clone(), generation));
+        if let Some(outcome) = state.and_then(outcome_of).filter(|_| is_rotation) {
+            self.report_rotation(change, outcome);
+        }
+        Ok(())
     }
 
     /// Stores the secret as it came: sealed by Stripe, or sealed here before it is written.
@@ -299,6 +308,21 @@ impl Steward {
                 account.generations_of(slot).any(|(_, state)| state.key() == Some(&key.id));
             is_ours && !is_known && key.created >= intent.asked_at && key.kind == slot.kind
         }))
+    }
+}
+
+/// What the breaker makes of a generation that was just asked for; `None` of a rotation that was moot, because
+/// the user or somebody else ended or rotated the key before.
+fn outcome_of(asked: &State) -> Option<Outcome> {
+    match asked {
+        State::Issued { .. } | State::Proven { .. } | State::Current { .. } => {
+            Some(Outcome::Succeeded)
+        }
+        State::Requested { .. }
+        | State::Retiring { .. }
+        | State::NeedsOperator { .. }
+        | State::Undecryptable { .. } => Some(Outcome::Failed),
+        State::Ended { .. } => None,
     }
 }
 

@@ -12,9 +12,13 @@ mod reconcile;
 mod retire;
 mod steps;
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use crate::class::Class;
 use crate::domain::account::{Account, Change};
 use crate::domain::audit::{Action, Actor, Phase};
+use crate::domain::breaker::{Breaker, Outcome};
 use crate::domain::intent::RequestShape;
 use crate::domain::lifecycle::{Happened, Illegal};
 use crate::domain::orders::Orders;
@@ -24,7 +28,7 @@ use crate::domain::slot::{AccountRef, Slot};
 use crate::domain::time::Timestamp;
 use crate::runtime::clock::Clock;
 use crate::store::{self, Store};
-use crate::stripe::Stripe;
+use crate::stripe::{self, Stripe, TimeLeft};
 use crate::vault::{self, Keyring};
 
 pub use orders::OrderBook;
@@ -45,6 +49,8 @@ pub struct Steward {
     pub shape: RequestShape,
     /// The Stripe App.
     pub app: String,
+    /// How new rotations fared of late; stops them when most fail.
+    pub breaker: Mutex<Breaker>,
     /// What time it is.
     pub clock: Clock,
     /// Random numbers, for jitter.
@@ -79,10 +85,10 @@ pub enum Error {
     Pair(#[source] vault::Error),
     /// The event could not be fetched from Stripe.
     #[error("could not fetch the event")]
-    Event(#[source] crate::stripe::Error),
+    Event(#[source] stripe::Error),
     /// The keys of the account could not be listed or retrieved at Stripe.
     #[error("could not list the keys of the account")]
-    List(#[source] crate::stripe::Error),
+    List(#[source] stripe::Error),
     /// The plan asked for something that the lifecycle does not allow: a defect.
     #[error("the plan and the lifecycle disagree")]
     Illegal(#[from] Illegal),
@@ -183,7 +189,18 @@ impl Steward {
             } else {
                 change.claim()
             }
-            self.carry_out(&mut change, &orders, planned).await?;
+            let before = change.account().clone();
+            let left = deadline.since(now).min(LONGEST_STEP);
+            match stripe::within(left, self.carry_out(&mut change, &orders, planned)).await {
+                // As if the process had died here, but that the lease is given back.
+                (_, TimeLeft::RanOut) => {
+                    let mut change = Change::of(before, now, actor);
+                    change.release(Some(now));
+                    self.record(change).await?;
+                    return Ok(Advanced::OutOfTime);
+                }
+                (carried_out, TimeLeft::Enough) => carried_out?,
+            }
             held = self.settle(&mut change, &orders)?;
             match self.record(change).await? {
                 Some(recorded) => account = recorded,
@@ -213,6 +230,24 @@ impl Steward {
         match self.record(change).await? {
             Some(account) => self.drive_held(account, true, actor, deadline).await,
             None => Ok(Advanced::Overtaken),
+        }
+    }
+
+    /// The breaker as it is now, for whoever stores it.
+    pub fn breaker(&self) -> Breaker {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on from a breaker that was stored.
+    pub fn set_breaker(&self, stored: Breaker) {
+        *self.breaker.lock().unwrap_or_else(PoisonError::into_inner) = stored;
+    }
+
+    /// Tells the breaker how a rotation's call ended, and the log when that changes anything.
+    pub(crate) fn report_rotation(&self, change: &Change, outcome: Outcome) {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if breaker.record(change.now(), &change.account().at, outcome) {
+            tracing::error!(breaker = ?breaker.state(), "the breaker for new rotations changed");
         }
     }
 
@@ -248,3 +283,6 @@ impl Steward {
 
 /// Well below the 100 items of a transaction, since each row may bring audit entries with it.
 const ROWS_PER_CHANGE: usize = 30;
+/// No call to Stripe starts later than this after its step began, so that every one is over within the lease
+/// (I8), whatever it has to wait for.
+const LONGEST_STEP: Duration = Duration::from_secs(90);

@@ -6,6 +6,7 @@ use tokio::sync::Mutex;
 
 use super::{Error, Steward};
 use crate::class::Class;
+use crate::domain::breaker::Breaker;
 use crate::domain::orders::{Orders, Standing};
 use crate::domain::time::Timestamp;
 
@@ -24,12 +25,28 @@ impl Steward {
     pub async fn orders(&self) -> Result<Orders, Error> {
         let mut known = self.orders.0.lock().await;
         let now = self.clock.now();
-        if let Some((standing, read_at)) = &known.standing
-            && now.since(*read_at) < MAX_AGE
-        {
-            return Ok(standing.orders());
+        let mut orders = match &known.standing {
+            Some((standing, read_at)) if now.since(*read_at) < MAX_AGE => standing.orders(now),
+            Some(_) | None => self.read_orders(&mut known, now).await?.orders(now),
+        };
+        orders.holds_rotations |= self.breaker().trials_left(now) == Some(0);
+        Ok(orders)
+    }
+
+    /// Takes up a breaker that another process left open.
+    pub(crate) fn take_up_breaker(&self, standing: &Standing) {
+        if self.breaker() == Breaker::default() {
+            self.set_breaker(standing.breaker.clone());
         }
-        Ok(self.read_orders(&mut known, now).await?.orders())
+    }
+
+    /// Leaves the breaker for other processes, when it opened or closed.
+    pub(crate) async fn leave_breaker(&self, standing: &Standing) -> Result<(), Error> {
+        let breaker = self.breaker();
+        if breaker.state() != standing.breaker.state() {
+            self.give_order(|standing| standing.breaker = breaker.clone()).await?;
+        }
+        Ok(())
     }
 
     /// Reads the bundle's own row now.

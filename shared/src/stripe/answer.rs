@@ -1,5 +1,7 @@
 //! From an HTTP answer to what it says: bounded, and without Stripe's words.
 
+use std::time::Duration;
+
 use reqwest::Response;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
@@ -63,6 +65,12 @@ pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
         "false" => Some(false),
         _ => None,
     }
+}
+
+/// What `Retry-After` asks for, in seconds. Stripe does not document it; a date is not understood.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// What an answer outside 2xx says.

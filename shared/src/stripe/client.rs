@@ -8,10 +8,10 @@ use reqwest::{Method, Url};
 use zeroize::Zeroizing;
 
 use super::answer::{self, Answer};
-use super::error::{Error, Misconfigured};
-use super::pace::Pace;
+use super::error::{Error, Misconfigured, Refusal};
+use super::pace::{Endpoint, Measures, Pace, Turn};
 use super::retry::{self, Decision, Effect, Outcome, Rest};
-use super::tls;
+use super::{time_left, tls};
 use crate::domain::id::{AccountId, EventId};
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{Kind, Mode};
@@ -25,7 +25,7 @@ pub struct Options {
     pub stripe_version: String,
     /// The app's own keys.
     pub keys: AppKeys,
-    /// Calls a second, of this process, both modes together; at least 1.
+    /// Calls a second at most, of this process, both modes together; at least 1. What Stripe refuses is learnt.
     pub max_rps: u32,
     /// For one attempt, from connecting to the last byte.
     pub timeout: Duration,
@@ -156,25 +156,35 @@ impl Stripe {
         if same_host && anonymous { Ok(url) } else { Err(Error::ForeignPage) }
     }
 
-    /// Makes a call at the app's pace, again where that is harmless, and reads the answer if it is of the 2xx kind.
+    /// What was counted of the calls since this was last asked, and the pace as it is now.
+    pub fn take_measures(&self) -> Measures {
+        self.pace.take_measures()
+    }
+
+    /// Makes a call at the app's pace, again where that is harmless, and reads the answer if it is of the 2xx
+    /// kind. No attempt starts that would have no time to end, see [`super::within`].
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let effect = call.effect();
         let mut attempt = 1;
         let mut unsettled = false;
         loop {
-            if call.paced {
-                self.pace.turn().await;
-            }
-            let (error, outcome) = match self.attempt(call).await {
+            let turn = match self.turn(call).await {
+                Ok(turn) => turn,
+                Err(error) if unsettled => return Err(Error::Unsettled(Box::new(error))),
+                Err(error) => return Err(error),
+            };
+            let (error, outcome) = match self.attempt(call, turn.as_ref()).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            if retry::decide(attempt, effect, outcome) == Decision::Stop {
+            drop(turn);
+            let rest = self.rest.after(attempt, retry::draw());
+            let stops = retry::decide(attempt, effect, outcome) == Decision::Stop;
+            if stops || time_left::is_shorter_than(rest + REPEAT_WAITS) {
                 let hides = unsettled && !error.is_ambiguous();
                 return Err(if hides { Error::Unsettled(Box::new(error)) } else { error });
             }
             unsettled |= effect != Effect::Read && error.is_ambiguous();
-            let rest = self.rest.after(attempt, retry::draw());
             tracing::debug!(
                 attempt,
                 class = error.class().as_str(),
@@ -186,8 +196,27 @@ impl Stripe {
         }
     }
 
+    /// Waits for the turn of an attempt; probes take none.
+    async fn turn(&self, call: &Call<'_>) -> Result<Option<Turn<'_>>, Error> {
+        let latest = time_left::latest();
+        if !call.paced {
+            return if time_left::is_shorter_than(Duration::ZERO) {
+                Err(time_left::ran_out())
+            } else {
+                Ok(None)
+            };
+        }
+        let endpoint = Endpoint::of(call.method == Method::GET, call.url.path());
+        let turn = self.pace.turn(endpoint, latest).await;
+        turn.map(Some).map_err(|_| time_left::ran_out())
+    }
+
     /// Makes a call once. Of a failure it says for the caller what it is, and for `retry` how it came.
-    async fn attempt(&self, call: &Call<'_>) -> Result<Answer, (Error, Outcome)> {
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        turn: Option<&Turn<'_>>,
+    ) -> Result<Answer, (Error, Outcome)> {
         let mut response = self.request(call).send().await.map_err(not_answered)?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
@@ -200,6 +229,9 @@ impl Stripe {
             Some(body) => answer::failure(status.as_u16(), &headers, &body),
             None => answer::failure(status.as_u16(), &headers, b""),
         };
+        if let (Some(turn), Some(Refusal::RateLimited(reason))) = (turn, error.refusal()) {
+            turn.refused(*reason, answer::retry_after(&headers));
+        }
         let code = answer::code(&error);
         Err((error, Outcome::Answered { status: status.as_u16(), code, should_retry }))
     }
@@ -257,6 +289,9 @@ fn not_answered(error: reqwest::Error) -> (Error, Outcome) {
         (Error::Interrupted(cause), Outcome::Interrupted)
     }
 }
+
+/// How long a repeat may wait for its turn; with less time left it is the sweep's.
+const REPEAT_WAITS: Duration = Duration::from_secs(1);
 
 /// A request that cannot be written is as final as one that was refused.
 const UNSENDABLE: Outcome =

@@ -16,6 +16,9 @@ pub enum Error {
     /// There is no app key for this mode.
     #[error("there is no app key for {0} mode")]
     MissingAppKey(Mode),
+    /// Its turn, or its end, would have been after the time that there is: nothing was sent.
+    #[error("there was no time left to call stripe")]
+    OutOfTime,
     /// The request cannot be written: a stored path or header has a form that nothing here makes.
     #[error("the request to stripe cannot be written")]
     Unsendable,
@@ -142,7 +145,7 @@ pub enum Refusal {
 }
 
 /// Which limit was hit: `Stripe-Rate-Limited-Reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LimitReason {
     /// `global-rate`
     GlobalRate,
@@ -156,6 +159,20 @@ pub enum LimitReason {
     ResourceSpecific,
     /// None given, or one that is not known here.
     Unnamed,
+}
+
+impl LimitReason {
+    /// Stripe's word, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GlobalRate => "global-rate",
+            Self::EndpointRate => "endpoint-rate",
+            Self::GlobalConcurrency => "global-concurrency",
+            Self::EndpointConcurrency => "endpoint-concurrency",
+            Self::ResourceSpecific => "resource-specific",
+            Self::Unnamed => "unnamed",
+        }
+    }
 }
 
 /// The error types of OAuth 2.0 that Stripe names.
@@ -187,7 +204,8 @@ impl Error {
             | Self::Malformed { .. }
             | Self::ForeignPage
             | Self::EndlessList => Class::Fault,
-            Self::Connect(_)
+            Self::OutOfTime
+            | Self::Connect(_)
             | Self::Timeout(_)
             | Self::Interrupted(_)
             | Self::Unavailable { .. } => Class::Transient,
@@ -208,6 +226,7 @@ impl Error {
             Self::Refused { why, .. } => why.is_ambiguous(),
             Self::Misconfigured(_)
             | Self::MissingAppKey(_)
+            | Self::OutOfTime
             | Self::Unsendable
             | Self::Connect(_)
             | Self::ForeignPage
@@ -222,6 +241,7 @@ impl Error {
             Self::Unsettled(last) => last.refusal(),
             Self::Misconfigured(_)
             | Self::MissingAppKey(_)
+            | Self::OutOfTime
             | Self::Unsendable
             | Self::Connect(_)
             | Self::Timeout(_)
@@ -242,6 +262,7 @@ impl Error {
             Self::Unsettled(last) => last.request_id(),
             Self::Misconfigured(_)
             | Self::MissingAppKey(_)
+            | Self::OutOfTime
             | Self::Unsendable
             | Self::Connect(_)
             | Self::Timeout(_)

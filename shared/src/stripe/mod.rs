@@ -19,6 +19,7 @@ mod probe;
 mod retry;
 #[cfg(test)]
 mod testing;
+mod time_left;
 mod tls;
 
 pub use client::{AppKeys, Options, Stripe};
@@ -26,4 +27,6 @@ pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};
 pub use event::{EventKeys, EventQuery, FullEvent};
 pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};
 pub use oauth::Authorized;
+pub use pace::{Endpoint, EndpointMeasures, Measures};
 pub use probe::Liveness;
+pub use time_left::{TimeLeft, within};

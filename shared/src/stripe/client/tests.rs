@@ -253,3 +253,26 @@ fn calls_can_be_made_from_any_thread() {
     is_send(&stripe.expire(&at, &key, "idem"));
     is_send(&stripe.exchange_code(Mode::Live, "ac_1"));
 }
+
+#[tokio::test]
+async fn without_time_left_nothing_is_sent_and_it_is_said() {
+    let server = Server::start([Reply::json(200, key())]).await;
+    let client = client(&server);
+    let token = SecretToken::new("rk_live_user".to_owned());
+    let (answers, left) = crate::stripe::within(Duration::ZERO, async {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        (client.retrieve(&account(), &key_id("mk_1")).await, client.probe(&token).await)
+    })
+    .await;
+    assert!(matches!(answers, (Err(Error::OutOfTime), Err(Error::OutOfTime))));
+    assert_eq!(left, crate::stripe::TimeLeft::RanOut);
+    assert!(server.seen().is_empty());
+    assert_eq!(Error::OutOfTime.class(), Class::Transient);
+    assert!(!Error::OutOfTime.is_ambiguous());
+
+    let hour = Duration::from_secs(3600);
+    let (at, id) = (account(), key_id("mk_1"));
+    let (answer, left) = crate::stripe::within(hour, client.retrieve(&at, &id)).await;
+    assert!(answer.is_ok());
+    assert_eq!(left, crate::stripe::TimeLeft::Enough);
+}

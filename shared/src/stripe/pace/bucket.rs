@@ -1,0 +1,55 @@
+//! A bucket of turns, evenly spaced at a learnt rate.
+
+use std::time::Duration;
+
+use super::learned::Learned;
+
+/// Turns are handed out for later, in the order in which they are asked for. None are saved up: Stripe's own
+/// way of counting a second is not known, and turns that are evenly spaced fit into any.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bucket {
+    learned: Learned,
+    next: Duration,
+    closed_until: Duration,
+}
+
+impl Bucket {
+    pub(super) fn new(learned: Learned) -> Self {
+        Self { learned, next: Duration::ZERO, closed_until: Duration::ZERO }
+    }
+
+    /// Takes the next turn and says when it is; `None`, and nothing is taken, when that is after `latest`.
+    pub(super) fn take(&mut self, now: Duration, latest: Option<Duration>) -> Option<Duration> {
+        let at = self.next.max(self.closed_until).max(now);
+        if latest.is_some_and(|latest| at > latest) {
+            return None;
+        }
+        self.next = at.saturating_add(Duration::from_secs_f64(1.0 / self.learned.rate(now)));
+        Some(at)
+    }
+
+    /// Whether a turn at `at` holds, or was overtaken by a pause.
+    pub(super) fn is_open(&self, at: Duration) -> bool {
+        at >= self.closed_until
+    }
+
+    /// The rate at `now`, calls a second.
+    pub(super) fn rate(&mut self, now: Duration) -> f64 {
+        self.learned.rate(now)
+    }
+
+    /// A call whose turn was at `turn` was refused for this bucket's rate.
+    pub(super) fn refused(&mut self, now: Duration, turn: Duration) {
+        if self.learned.refused(now, turn) {
+            // Stripe counts by the second: what is sent within this one is refused as well.
+            self.close(now.saturating_add(REST));
+        }
+    }
+
+    /// Hands out no turn before `until`.
+    pub(super) fn close(&mut self, until: Duration) {
+        self.closed_until = self.closed_until.max(until);
+    }
+}
+
+const REST: Duration = Duration::from_secs(1);
