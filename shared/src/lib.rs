@@ -6,6 +6,7 @@
 
 pub mod class;
 pub mod domain;
+pub mod fault;
 pub mod http;
 pub mod ingest;
 pub mod install;
@@ -19,3 +20,4 @@ pub mod vault;
 pub mod webhook;
 
 pub use class::Class;
+pub use fault::Fault;

@@ -23,6 +23,7 @@ use keysteward::install::{Install, Links};
 use keysteward::runtime::assemble::WebhookParts;
 use keysteward::runtime::clock::Clock;
 use keysteward::runtime::lambda::Put;
+use keysteward::runtime::metrics::Tally;
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
 use keysteward::steward::Steward;
@@ -141,6 +142,7 @@ impl World {
             app: app.id.clone(),
             clock: clock.clone(),
             draw: || 4,
+            tally: Tally::default(),
         };
         let link = |suffix: &str| {
             let form = if setting.oauth {

@@ -13,6 +13,7 @@ use keysteward::install::link::InstallLink;
 use keysteward::install::{Install, Links};
 use keysteward::runtime::assemble::WebhookParts;
 use keysteward::runtime::clock::{Clock, draw};
+use keysteward::runtime::metrics::Tally;
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
 use keysteward::steward::Steward;
@@ -56,6 +57,7 @@ impl Parts {
             app: self.app.id.clone(),
             clock: self.clock.clone(),
             draw,
+            tally: Tally::default(),
         })
     }
 

@@ -7,6 +7,7 @@ use crate::install::link::{InstallLink, web_address};
 use crate::install::{Install, Links};
 use crate::runtime::aws::{Aws, AwsSettingsError};
 use crate::runtime::clock::{Clock, draw};
+use crate::runtime::metrics::Tally;
 use crate::runtime::secrets::{SecretError, SigningSecrets, StripeSecret};
 use crate::runtime::settings::{Settings, SettingsError};
 use crate::serve::Service;
@@ -121,6 +122,7 @@ async fn steward_and_rest(
         app: settings.required("KEYSTEWARD_APP_ID")?,
         clock: Clock::system(),
         draw,
+        tally: Tally::default(),
     };
     Ok((steward, secret.app_signing_secrets, secret.state_key))
 }

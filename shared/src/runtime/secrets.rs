@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::class::Class;
 use crate::domain::secret::SecretToken;
 use crate::domain::time::Timestamp;
+use crate::fault::Fault;
 use crate::runtime::aws::Aws;
 use crate::runtime::log::chain;
 
@@ -29,6 +31,9 @@ pub struct StripeSecret {
 /// Why a secret could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// There is no such secret, it has no value yet, or it is marked for deletion.
+    #[error("there is no such secret, or it has no value")]
+    Missing(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Secrets Manager did not answer with it.
     #[error("could not read a secret from Secrets Manager")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -42,7 +47,16 @@ impl SecretError {
     pub fn class(&self) -> Class {
         match self {
             Self::Read(_) => Class::Transient,
-            Self::Form => Class::Fault,
+            Self::Missing(_) | Self::Form => Class::Fault,
+        }
+    }
+
+    /// Under which name it is counted.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Missing(_) => Fault::SecretMissing,
+            Self::Read(_) => Fault::SecretUnread,
+            Self::Form => Fault::SecretMalformed,
         }
     }
 }
@@ -152,7 +166,13 @@ const READ_AGAIN: Duration = Duration::from_secs(300);
 
 async fn fetch(aws: &Aws, id: &str) -> Result<Zeroizing<String>, SecretError> {
     let answer = aws.secrets_manager().get_secret_value().secret_id(id).send().await;
-    let answer = answer.map_err(|error| SecretError::Read(Box::new(error)))?;
+    let answer = answer.map_err(|error| match error.code() {
+        // The second is what a secret that is marked for deletion answers.
+        Some("ResourceNotFoundException" | "InvalidRequestException") => {
+            SecretError::Missing(Box::new(error))
+        }
+        _ => SecretError::Read(Box::new(error)),
+    })?;
     answer.secret_string.map(Zeroizing::new).ok_or(SecretError::Form)
 }
 
