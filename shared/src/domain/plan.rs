@@ -119,6 +119,10 @@ pub fn plan(now: Timestamp, policy: &Policy, account: &Account) -> Plan {
 
 fn plan_slot(plan: &mut Plan, now: Timestamp, policy: &Policy, account: &Account, slot: &Slot) {
     plan_acquiring(plan, now, policy, account, slot);
+    if let Some(since) = needs_operator(account, slot) {
+        // Nothing is to be done then but to be seen: who waits for a person must not be forgotten (I7).
+        plan.wake(last_reminder(since, now).plus(Policy::REMIND_EVERY));
+    }
     if let Some((generation, State::Current { look_at, .. })) = account.current(slot) {
         plan.at(*look_at, now, Step::LookAt(slot.clone(), generation), Because::ItIsTimeToLook);
     }
@@ -181,7 +185,7 @@ fn plan_acquiring(
             | State::NeedsOperator { .. } => {}
         };
     }
-    if needs_operator(account, slot) {
+    if needs_operator(account, slot).is_some() {
         return;
     }
     match account.current(slot) {
@@ -232,13 +236,37 @@ fn plan_rotation(
     plan.at(at, now, Step::Request { slot: slot.clone(), from }, Because::RotationIsDue);
 }
 
-/// A slot asks a person after one generation that nothing could be done for, or two that do not open.
-fn needs_operator(account: &Account, slot: &Slot) -> bool {
+/// Whether the account waits for an operator and its daily reminder fell due after `from`, by `now`: whoever
+/// asks once for every instant counts each such account once a day.
+pub fn is_reminder_due(account: &Account, from: Timestamp, now: Timestamp) -> bool {
+    matches!(account.head.status, Status::Installed { .. })
+        && account
+            .slots
+            .keys()
+            .filter_map(|slot| needs_operator(account, slot))
+            .min()
+            .is_some_and(|since| since <= now && last_reminder(since, now) >= from)
+}
+
+/// The last instant by `now` that is a whole number of days after `since`.
+fn last_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
+    let days = now.since(since).as_secs() / Policy::REMIND_EVERY.as_secs();
+    since.plus(Duration::from_secs(days * Policy::REMIND_EVERY.as_secs()))
+}
+
+/// A slot asks a person after one generation that nothing could be done for, or two that do not open: since
+/// when it does.
+fn needs_operator(account: &Account, slot: &Slot) -> Option<Timestamp> {
     let mut undecryptable = 0;
     for (_, state) in account.generations_of(slot) {
         match state {
-            State::NeedsOperator { .. } => return true,
-            State::Undecryptable { .. } => undecryptable += 1,
+            State::NeedsOperator { at, .. } => return Some(*at),
+            State::Undecryptable { at, .. } => {
+                undecryptable += 1;
+                if undecryptable >= 2 {
+                    return Some(*at);
+                }
+            }
             State::Requested { .. }
             | State::Issued { .. }
             | State::Proven { .. }
@@ -247,7 +275,7 @@ fn needs_operator(account: &Account, slot: &Slot) -> bool {
             | State::Ended { .. } => {}
         }
     }
-    undecryptable >= 2
+    None
 }
 
 fn plan_uninstalled(plan: &mut Plan, policy: &Policy, account: &Account) {

@@ -102,6 +102,8 @@ impl Policy {
     pub const LOOK_EVERY: Duration = Duration::from_secs(DAY);
     /// How soon it is asked again when it could not say.
     pub const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+    /// How often an account that waits for an operator is counted again.
+    pub const REMIND_EVERY: Duration = Duration::from_secs(DAY);
     /// A key pair older than this is not used for new keys.
     pub const PAIR_AGE: Duration = Duration::from_secs(90 * DAY);
     /// How long an ended generation stays in the working set.
