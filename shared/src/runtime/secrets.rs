@@ -110,6 +110,15 @@ pub struct SigningSecrets {
     last: Mutex<Option<(Timestamp, Arc<[SecretToken]>)>>,
 }
 
+/// The signing secrets that are in use.
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct Reading {
+    /// Each that a signature may be made with.
+    pub secrets: Arc<[SecretToken]>,
+    /// Why they could not be read again just now, so that these are the last that could.
+    pub fault: Option<Fault>,
+}
+
 enum Source {
     Fixed(Arc<[SecretToken]>),
     SecretsManager { aws: Box<Aws>, id: String },
@@ -133,32 +142,33 @@ impl SigningSecrets {
     }
 
     /// The secrets that are valid now. When they cannot be read again the last ones stay in use.
-    pub async fn current(&self, now: Timestamp) -> Result<Arc<[SecretToken]>, SecretError> {
+    pub async fn current(&self, now: Timestamp) -> Result<Reading, SecretError> {
         let (aws, id) = match &self.source {
-            Source::Fixed(secrets) => return Ok(secrets.clone()),
+            Source::Fixed(secrets) => return Ok(Reading { secrets: secrets.clone(), fault: None }),
             Source::SecretsManager { aws, id } => (aws, id),
         };
         let last = self.last.lock().ok().and_then(|last| last.clone());
         if let Some((read_at, secrets)) = &last
             && now.since(*read_at) < READ_AGAIN
         {
-            return Ok(secrets.clone());
+            return Ok(Reading { secrets: secrets.clone(), fault: None });
         }
-        let secrets: Arc<[SecretToken]> = match (fetch_webhook_secret(aws, id).await, last) {
-            (Ok(secrets), _) => secrets.into(),
-            (Err(error), Some((_, secrets))) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "the signing secrets could not be read again"
-                );
-                secrets
-            }
-            (Err(error), None) => return Err(error),
-        };
+        let (secrets, fault): (Arc<[SecretToken]>, _) =
+            match (fetch_webhook_secret(aws, id).await, last) {
+                (Ok(secrets), _) => (secrets.into(), None),
+                (Err(error), Some((_, secrets))) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the signing secrets could not be read again"
+                    );
+                    (secrets, Some(error.fault()))
+                }
+                (Err(error), None) => return Err(error),
+            };
         if let Ok(mut last) = self.last.lock() {
             *last = Some((now, secrets.clone()));
         }
-        Ok(secrets)
+        Ok(Reading { secrets, fault })
     }
 }
 
