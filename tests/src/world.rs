@@ -35,6 +35,7 @@ use keysteward::vault::kms::KmsVault;
 use keysteward::vault::pair::Bits;
 use keysteward::webhook::payload::{self, Parsed};
 
+use crate::emf::Emf;
 use crate::kms_double::KmsDouble;
 use crate::table::Table;
 
@@ -172,9 +173,17 @@ impl World {
         Ok(Self { clock: millis, stripe, table, kms, install, webhook, service, refused, lines })
     }
 
-    /// The metric lines that the functions wrote since the last time.
-    pub fn take_lines(&self) -> Vec<String> {
-        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The metric lines that the functions wrote since the last time, one an invocation at most.
+    pub fn take_lines(&self) -> anyhow::Result<Vec<Emf>> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *lines).iter().map(|line| Emf::parse(line)).collect()
+    }
+
+    /// The line of the one invocation since the last time.
+    pub fn take_line(&self) -> anyhow::Result<Emf> {
+        let lines = self.take_lines()?;
+        ensure!(lines.len() == 1, "one invocation, one line: {lines:?}");
+        lines.into_iter().next().context("a line")
     }
 
     /// Keeps the line of an invocation as `runtime::lambda` would write it.
@@ -360,6 +369,20 @@ impl World {
     /// The account as it is stored.
     pub async fn account(&self, at: &AccountRef) -> anyhow::Result<Account> {
         self.steward().store.load(at).await?.context("the account is stored")
+    }
+
+    /// Changes one row behind everybody's back.
+    pub fn tamper(
+        &self,
+        sort_key: &str,
+        change: impl Fn(&mut serde_json::Value),
+    ) -> anyhow::Result<()> {
+        let row = self.rows()?.into_iter().find(|row| row["sk"]["S"] == sort_key);
+        let mut row = row.context("the row is there")?;
+        change(&mut row);
+        let put = serde_json::json!({ "TableName": crate::table::NAME, "Item": row });
+        self.table.database().put_item(serde_json::from_value(put)?)?;
+        Ok(())
     }
 
     /// Every row of the table as the engine stores it.

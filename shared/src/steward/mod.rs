@@ -111,8 +111,12 @@ impl Error {
 impl Steward {
     /// What was counted since the last time, calls to Stripe included.
     pub fn counts(&self) -> Line {
-        self.tally.add(Metric::StripeThrottled, self.stripe.take_throttled());
-        self.tally.take()
+        let mut line = self.tally.take();
+        match self.stripe.take_throttled() {
+            0 => {}
+            throttled => line.add(Metric::StripeThrottled, throttled),
+        }
+        line
     }
 
     /// Brings one account as far as it can be brought now.

@@ -3,11 +3,13 @@
 mod budget;
 mod crash;
 mod events;
+mod faults;
 mod fencing;
 mod install;
 mod keys;
 mod lost;
 mod main_path;
+mod metrics;
 mod rotation;
 mod simulation;
 mod webhook;
