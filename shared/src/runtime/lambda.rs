@@ -18,8 +18,8 @@ use crate::runtime::metrics::{Line, Metered, Origin};
 use crate::runtime::settings::environment;
 use crate::store::{self, EventRef};
 
-/// An invocation that failed, as the runtime reports it: the class is its type, so that a metric filter
-/// can tell "again" from "page somebody". Carries no text from outside.
+/// An invocation that failed, as the runtime reports it: the class is its type, so that whoever searches
+/// the log can tell "again" from "page somebody". Carries no text from outside.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failed {
