@@ -7,6 +7,7 @@
 pub mod class;
 pub mod domain;
 mod emergency;
+pub mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod http;
@@ -22,3 +23,4 @@ pub mod vault;
 pub mod webhook;
 
 pub use class::Class;
+pub use fault::Fault;

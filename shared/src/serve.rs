@@ -11,6 +11,7 @@ use crate::domain::sealed::Material;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{AccountRef, Generation, Kind, Slot};
 use crate::domain::time::Timestamp;
+use crate::fault::Fault;
 use crate::runtime::clock::Clock;
 use crate::store::{self, Store};
 use crate::vault::{DoesNotOpen, Keyring, OpenError};
@@ -90,6 +91,15 @@ impl Refusal {
             Self::NoUsableKey(_) => Class::Conflict,
             Self::Store(error) => error.class(),
             Self::Open(error) => error.class(),
+        }
+    }
+
+    /// Under which name it is counted; `None` when nothing failed.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::NoSuchKey | Self::NoUsableKey(_) => None,
+            Self::Store(error) => error.fault(),
+            Self::Open(error) => Some(error.fault()),
         }
     }
 }

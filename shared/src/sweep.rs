@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
+use crate::class::Class;
+use crate::domain::attention::is_reminder_due;
 use crate::domain::audit::Actor;
+use crate::domain::breaker::BreakerState;
 use crate::domain::time::Timestamp;
+use crate::runtime::metrics::Metric;
 use crate::steward::{Advanced, Error, Steward};
 use crate::store::{Due, SHARDS};
 
@@ -20,17 +24,27 @@ pub struct Swept {
     pub deferred: u32,
     /// Accounts or events that failed: due again.
     pub failed: u32,
+    /// Accounts among the settled that wait for an operator, each counted once a day.
+    pub need_operator: u32,
+    /// Rows of the index that were passed over because they name nothing.
+    pub unknown_rows: u32,
+    /// How long what waited longest had been due when its shard was read, in seconds.
+    pub oldest_overdue: u64,
 }
 
 impl Swept {
     /// Whether there was nothing to do.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.settled + self.events + self.deferred + self.failed == 0
     }
 
     fn count(mut self, outcome: Outcome) -> Self {
         match outcome {
             Outcome::Settled => self.settled += 1,
+            Outcome::NeedsOperator => {
+                self.settled += 1;
+                self.need_operator += 1;
+            }
             Outcome::Event => self.events += 1,
             Outcome::Deferred => self.deferred += 1,
             Outcome::Failed => self.failed += 1,
@@ -46,25 +60,33 @@ impl Steward {
     pub async fn sweep(&self, deadline: Timestamp) -> Result<Swept, Error> {
         let standing = self.standing().await?;
         self.take_up_breaker(&standing);
+        if standing.report_only.is_some() {
+            self.tally.count(Metric::ReportOnly);
+        }
         self.summon(&standing, deadline).await?;
         let mut swept = Swept::default();
         for shard in 0..SHARDS {
             let now = self.clock.now();
-            if now >= deadline {
-                break;
-            }
-            let due = self.store.due(shard, now, DUE_PER_SHARD).await?;
-            swept = stream::iter(due)
-                .map(|due| self.take(due, deadline))
+            // When there is no time left for the work, how late it is shall still be known.
+            let limit = if now < deadline { DUE_PER_SHARD } else { 1 };
+            let queue = self.store.queue(shard, now, limit).await?;
+            let oldest = queue.waiting.iter().map(|(_, since)| now.since(*since).as_secs()).max();
+            swept.oldest_overdue = swept.oldest_overdue.max(oldest.unwrap_or(0));
+            swept.unknown_rows += queue.unknown;
+            swept = stream::iter(queue.waiting)
+                .map(|(due, since)| self.take(due, since, deadline))
                 .buffer_unordered(AT_ONCE)
                 .fold(swept, |swept, outcome| async move { swept.count(outcome) })
                 .await;
+        }
+        if self.breaker().state() != BreakerState::Closed {
+            self.tally.count(Metric::BreakerOpen);
         }
         self.leave_breaker(&standing).await?;
         Ok(swept)
     }
 
-    async fn take(&self, due: Due, deadline: Timestamp) -> Outcome {
+    async fn take(&self, due: Due, since: Timestamp, deadline: Timestamp) -> Outcome {
         if self.clock.now() >= deadline {
             return Outcome::Deferred;
         }
@@ -74,6 +96,11 @@ impl Steward {
                 (
                     at,
                     advanced.map(|advanced| match advanced {
+                        Advanced::Settled(account)
+                            if is_reminder_due(&account, since, self.clock.now()) =>
+                        {
+                            Outcome::NeedsOperator
+                        }
                         Advanced::Settled(_) | Advanced::Unknown => Outcome::Settled,
                         Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime => {
                             Outcome::Deferred
@@ -98,6 +125,10 @@ impl Steward {
             Ok(outcome) => return outcome,
             Err(error) => error,
         };
+        self.tally.fault(error.fault());
+        if error.class() == Class::Fault {
+            self.tally.count(Metric::AccountFaults);
+        }
         tracing::error!(
             account.id = %account.id,
             account.mode = account.mode.as_str(),
@@ -119,6 +150,7 @@ impl Steward {
 
 enum Outcome {
     Settled,
+    NeedsOperator,
     Event,
     Deferred,
     Failed,

@@ -1,7 +1,7 @@
 //! Everything that one test needs, driven through the functions' own handlers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -23,6 +23,7 @@ use keysteward::install::{Install, Links};
 use keysteward::runtime::assemble::WebhookParts;
 use keysteward::runtime::clock::Clock;
 use keysteward::runtime::lambda::Put;
+use keysteward::runtime::metrics::{Line, Metered, Origin, Tally};
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
 use keysteward::steward::{OrderBook, Steward};
@@ -34,6 +35,7 @@ use keysteward::vault::kms::KmsVault;
 use keysteward::vault::pair::Bits;
 use keysteward::webhook::payload::{self, Parsed};
 
+use crate::emf::Emf;
 use crate::kms_double::KmsDouble;
 use crate::table::Table;
 
@@ -81,6 +83,7 @@ pub struct World {
     /// The `keys` function's state.
     pub service: Service,
     refused: tokio::sync::Mutex<Vec<Vec<u8>>>,
+    lines: Mutex<Vec<String>>,
 }
 
 /// How deliveries went.
@@ -139,10 +142,11 @@ impl World {
             policy: policy.clone(),
             shape: setting.shape,
             app: app.id.clone(),
-            breaker: std::sync::Mutex::default(),
+            breaker: Mutex::default(),
             clock: clock.clone(),
             draw: || 4,
             orders: OrderBook::default(),
+            tally: Tally::default(),
         };
         let link = |suffix: &str| {
             let form = if setting.oauth {
@@ -170,7 +174,38 @@ impl World {
         install.steward.standing().await?;
         table.reset();
         let refused = tokio::sync::Mutex::default();
-        Ok(Self { clock: millis, stripe, table, kms, install, webhook, service, refused })
+        let lines = Mutex::default();
+        Ok(Self { clock: millis, stripe, table, kms, install, webhook, service, refused, lines })
+    }
+
+    /// The metric lines that the functions wrote since the last time, one an invocation at most.
+    pub fn take_lines(&self) -> anyhow::Result<Vec<Emf>> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *lines).iter().map(|line| Emf::parse(line)).collect()
+    }
+
+    /// The line of the one invocation since the last time.
+    pub fn take_line(&self) -> anyhow::Result<Emf> {
+        let lines = self.take_lines()?;
+        ensure!(lines.len() == 1, "one invocation, one line: {lines:?}");
+        lines.into_iter().next().context("a line")
+    }
+
+    /// Keeps the line of an invocation as `runtime::lambda` would write it.
+    fn written(&self, function: &str, line: &Line) {
+        let origin = Origin::of_function(Some(&format!("world-{function}")));
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.extend(line.render(&origin, self.now()));
+    }
+
+    fn replied(&self, function: &str, mut reply: Reply) -> Reply {
+        self.written(function, &reply.extensions_mut().remove().unwrap_or_default());
+        reply
+    }
+
+    fn answered<T>(&self, function: &str, metered: Metered<T>) -> T {
+        self.written(function, &metered.line);
+        metered.answer
     }
 
     /// What changes keys.
@@ -238,13 +273,14 @@ impl World {
         if let Some(cookie) = cookie.and_then(|cookie| cookie.parse().ok()) {
             request.headers_mut().insert(header::COOKIE, cookie);
         }
-        keysteward_install::respond(&self.install, request).await
+        self.replied("install", keysteward_install::respond(&self.install, request).await)
     }
 
     /// One sweep of the `rotate` function.
     pub async fn sweep(&self) -> anyhow::Result<Swept> {
         let deadline = self.now().plus(Duration::from_secs(600));
-        Ok(keysteward_rotate::run(self.steward(), deadline).await?)
+        let swept = keysteward_rotate::run(self.steward(), deadline).await;
+        Ok(self.answered("rotate", swept)?)
     }
 
     /// Sweeps every minute until there is nothing to do.
@@ -268,7 +304,7 @@ impl World {
         if let Ok(signature) = signature.parse() {
             headers.insert("stripe-signature", signature);
         }
-        keysteward_webhook::respond(&self.webhook, request).await
+        self.replied("webhook", keysteward_webhook::respond(&self.webhook, request).await)
     }
 
     /// Delivers what Stripe has to say and lets the stream apply it; answers how many were delivered.
@@ -296,7 +332,9 @@ impl World {
             if let Parsed::Event(event) = payload::parse(&body)? {
                 let put = Put { sequence: "1".to_owned(), event: EventRef::from(&event) };
                 let deadline = self.now().plus(Duration::from_secs(60));
-                let again = keysteward_lifecycle::apply(self.steward(), vec![put], deadline).await;
+                let applied =
+                    keysteward_lifecycle::apply(self.steward(), vec![put], deadline).await;
+                let again = self.answered("lifecycle", applied);
                 delivered.not_applied += again.len();
             }
         }
@@ -322,7 +360,7 @@ impl World {
         if let Some(known) = known.and_then(|tag| tag.parse().ok()) {
             request.headers_mut().insert(header::IF_NONE_MATCH, known);
         }
-        keysteward_keys::respond(&self.service, request).await
+        self.replied("keys", keysteward_keys::respond(&self.service, request).await)
     }
 
     /// The token that a read gives; an error when it gives none.
@@ -351,6 +389,20 @@ impl World {
         self.webhook.store = table.store()?;
         self.service.store = table.store()?;
         self.table = table;
+        Ok(())
+    }
+
+    /// Changes one row behind everybody's back.
+    pub fn tamper(
+        &self,
+        sort_key: &str,
+        change: impl Fn(&mut serde_json::Value),
+    ) -> anyhow::Result<()> {
+        let row = self.rows()?.into_iter().find(|row| row["sk"]["S"] == sort_key);
+        let mut row = row.context("the row is there")?;
+        change(&mut row);
+        let put = serde_json::json!({ "TableName": crate::table::NAME, "Item": row });
+        self.table.database().put_item(serde_json::from_value(put)?)?;
         Ok(())
     }
 

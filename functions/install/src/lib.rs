@@ -10,8 +10,9 @@ use keysteward::http::{Reply, Request, health, query, redirect, request_id};
 use keysteward::install::{Error, Install, Installed, Return, state};
 use keysteward::runtime::clock;
 use keysteward::runtime::log::chain;
+use keysteward::runtime::metrics::{Line, Metric};
 
-/// Answers one request.
+/// Answers one request; what is counted about it is the reply's extension [`Line`].
 pub async fn respond(install: &Install, request: Request) -> Reply {
     let id = request_id(&request);
     match request.uri().path() {
@@ -20,7 +21,13 @@ pub async fn respond(install: &Install, request: Request) -> Reply {
             Problem::Method("GET").reply(id)
         }
         "/install" => start(install, &request).unwrap_or_else(|problem| problem.reply(id)),
-        "/install/callback" => finish(install, &request).await,
+        "/install/callback" => {
+            let mut line = Line::default();
+            let mut reply = finish(install, &request, &mut line).await;
+            line.absorb(install.steward.counts());
+            reply.extensions_mut().insert(line);
+            reply
+        }
         _ => Problem::NoSuchPath.reply(id),
     }
 }
@@ -44,8 +51,9 @@ fn start(install: &Install, request: &Request) -> Result<Reply, Problem> {
     Ok(reply)
 }
 
-async fn finish(install: &Install, request: &Request) -> Reply {
+async fn finish(install: &Install, request: &Request, line: &mut Line) -> Reply {
     if query(request, "error").is_some() {
+        line.add(Metric::InstallationsRefused, 1);
         return page(
             StatusCode::OK,
             "The app was not installed",
@@ -57,12 +65,20 @@ async fn finish(install: &Install, request: &Request) -> Reply {
     }
     let (state, returned) = match returned(request) {
         Ok(returned) => returned,
-        Err(problem) => return refused(problem),
+        Err(problem) => {
+            line.add(Metric::InstallationsRefused, 1);
+            return refused(problem);
+        }
     };
     let nonce = cookie(request).unwrap_or_default();
     match install.finish(&state, &nonce, returned).await {
-        Ok(installed) => welcome(install, &installed),
+        Ok(installed) => {
+            line.add(Metric::Installations, 1);
+            welcome(install, &installed)
+        }
         Err(error) => {
+            line.add(counted_as(&error), 1);
+            line.fault(error.fault());
             tracing::warn!(
                 class = error.class().as_str(),
                 error = chain(&error),
@@ -78,6 +94,13 @@ async fn finish(install: &Install, request: &Request) -> Reply {
                 }
             })
         }
+    }
+}
+
+fn counted_as(error: &Error) -> Metric {
+    match error.class() {
+        Class::Caller | Class::Conflict => Metric::InstallationsRefused,
+        Class::Transient | Class::Fault => Metric::InstallationsFailed,
     }
 }
 

@@ -9,10 +9,11 @@ use keysteward::domain::slot::{AccountRef, Kind, Mode, Slot, SlotName};
 use keysteward::http::problem::Problem;
 use keysteward::http::{Caller, Reply, Request, health, is_read, json, query, request_id, single};
 use keysteward::runtime::log::chain;
+use keysteward::runtime::metrics::{Line, Metric};
 use keysteward::serve::{Answer, Freshness, Refusal, Served, Service};
 use serde::Serialize;
 
-/// Answers one request.
+/// Answers one request; what is counted about it is the reply's extension [`Line`].
 pub async fn respond(service: &Service, request: Request) -> Reply {
     let path = request.uri().path();
     if path == "/health" {
@@ -20,13 +21,18 @@ pub async fn respond(service: &Service, request: Request) -> Reply {
     }
     let id = request_id(&request);
     let Some((account, slot)) = asked_for(path) else { return Problem::NoSuchPath.reply(id) };
-    if !is_read(request.method()) {
-        return Problem::Method("GET, HEAD").reply(id);
+    let mut line = Line::default();
+    let mut reply = if is_read(request.method()) {
+        let read = read(service, &request, account, slot, &mut line).await;
+        read.unwrap_or_else(|problem| problem.reply(id))
+    } else {
+        Problem::Method("GET, HEAD").reply(id)
+    };
+    if line == Line::default() {
+        line.add(Metric::KeysBadRequests, 1);
     }
-    match read(service, &request, account, slot).await {
-        Ok(reply) => reply,
-        Err(problem) => problem.reply(id),
-    }
+    reply.extensions_mut().insert(line);
+    reply
 }
 
 async fn read(
@@ -34,6 +40,7 @@ async fn read(
     request: &Request,
     account: &str,
     slot: &str,
+    line: &mut Line,
 ) -> Result<Reply, Problem> {
     let account = AccountId::parse(account).map_err(|_| Problem::Parameter("account"))?;
     let name = SlotName::parse(slot).map_err(|_| Problem::Parameter("slot"))?;
@@ -52,6 +59,7 @@ async fn read(
         .unwrap_or_default();
     let answer = service.key(&at, &slot, &known).await;
     log_access(request, &at, &slot, &answer);
+    *line = counts(slot.kind, &answer);
     match answer {
         Ok(Answer::Key(served)) => Ok(key(&at, &slot, &served)),
         Ok(Answer::NotModified(freshness)) => {
@@ -83,6 +91,26 @@ fn asked_for(path: &str) -> Option<(&str, &str)> {
     (!account.contains('/') && !slot.contains('/')).then_some((account, slot))
 }
 
+fn counts(kind: Kind, answer: &Result<Answer, Refusal>) -> Line {
+    let mut line = Line::default();
+    line.add(
+        match answer {
+            Ok(Answer::Key(_)) => Metric::KeysServed,
+            Ok(Answer::NotModified(_)) => Metric::KeysNotModified,
+            Err(Refusal::NoSuchKey) => Metric::KeysUnknown,
+            Err(Refusal::NoUsableKey(_)) => Metric::KeysUnusable,
+            Err(Refusal::Store(_) | Refusal::Open(_)) => Metric::KeysNotServed,
+        },
+        1,
+    );
+    match answer {
+        Ok(Answer::Key(_)) if kind == Kind::Secret => line.add(Metric::KeysOpened, 1),
+        Ok(Answer::Key(_) | Answer::NotModified(_)) => {}
+        Err(refusal) => line.fault(refusal.fault()),
+    }
+    line
+}
+
 /// One record a read: who read which key. Never the key.
 fn log_access(request: &Request, at: &AccountRef, slot: &Slot, answer: &Result<Answer, Refusal>) {
     let (outcome, generation) = match answer {
@@ -95,9 +123,8 @@ fn log_access(request: &Request, at: &AccountRef, slot: &Slot, answer: &Result<A
     tracing::info!(
         caller = request.extensions().get::<Caller>().map_or("", |caller| caller.0.as_str()),
         account.id = %at.id,
-        account.mode = at.mode.as_str(),
-        slot = %slot,
-        slot.generation = generation,
+        // In one field, `live/secret/default#3`: there is a line for each read, and it is to stay short.
+        slot = %format_args!("{}/{slot}#{generation}", at.mode),
         request.id = request_id(request),
         outcome,
         "key read"

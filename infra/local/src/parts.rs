@@ -13,6 +13,7 @@ use keysteward::install::link::InstallLink;
 use keysteward::install::{Install, Links};
 use keysteward::runtime::assemble::WebhookParts;
 use keysteward::runtime::clock::{Clock, draw};
+use keysteward::runtime::metrics::Tally;
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
 use keysteward::steward::{OrderBook, Steward};
@@ -58,6 +59,7 @@ impl Parts {
             clock: self.clock.clone(),
             draw,
             orders: OrderBook::default(),
+            tally: Tally::default(),
         })
     }
 

@@ -31,6 +31,7 @@ pub(crate) async fn stream(database: Database, steward: Arc<Steward>) {
         if !waiting.is_empty() {
             let batch: Vec<Put> = waiting.iter().cloned().collect();
             let again = keysteward_lifecycle::apply(&steward, batch, deadline(&steward)).await;
+            let again = again.answer;
             waiting.retain(|put| again.contains(&put.sequence));
         }
         tokio::time::sleep(POLL).await;
@@ -49,7 +50,7 @@ pub(crate) async fn schedule(steward: Arc<Steward>, every: Duration) {
 
 /// One run of `rotate`.
 pub(crate) async fn sweep(steward: &Steward) -> Result<Swept, Failed> {
-    keysteward_rotate::run(steward, deadline(steward)).await
+    keysteward_rotate::run(steward, deadline(steward)).await.answer
 }
 
 /// A minute from now, by the clock that is played.

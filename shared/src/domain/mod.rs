@@ -1,6 +1,7 @@
 //! The pure core: values that are parsed or refused, the lifecycle, the policy and the plan.
 
 pub mod account;
+pub mod attention;
 pub mod audit;
 pub mod breaker;
 pub mod drift;

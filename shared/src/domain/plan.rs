@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, HoldReason, Status};
+use super::attention::{last_reminder, needs_operator};
 use super::id::Kid;
 use super::lifecycle::{Doom, DoomedBy, Ending, State};
 use super::orders::Orders;
@@ -168,6 +169,10 @@ impl Rules<'_> {
 
     fn plan_slot(&self, plan: &mut Plan, slot: &Slot) {
         self.plan_acquiring(plan, slot);
+        if let Some(since) = needs_operator(self.account, slot) {
+            // Nothing is to be done then but to be seen: who waits for a person must not be forgotten (I7).
+            plan.wake(last_reminder(since, self.now).plus(Policy::REMIND_EVERY));
+        }
         if let Some((generation, State::Current { look_at, .. })) = self.account.current(slot) {
             plan.at(
                 *look_at,
@@ -223,7 +228,7 @@ impl Rules<'_> {
                 | State::NeedsOperator { .. } => {}
             };
         }
-        if needs_operator(self.account, slot) {
+        if needs_operator(self.account, slot).is_some() {
             return;
         }
         match self.account.current(slot) {
@@ -329,24 +334,6 @@ fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
     let hold = account.slots.get(slot).and_then(|state| state.hold);
     account.current(slot).is_some()
         || hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser)
-}
-
-/// A slot asks a person after one generation that nothing could be done for, or two that do not open.
-pub(super) fn needs_operator(account: &Account, slot: &Slot) -> bool {
-    let mut undecryptable = 0;
-    for (_, state) in account.generations_of(slot) {
-        match state {
-            State::NeedsOperator { .. } => return true,
-            State::Undecryptable { .. } => undecryptable += 1,
-            State::Requested { .. }
-            | State::Issued { .. }
-            | State::Proven { .. }
-            | State::Current { .. }
-            | State::Retiring { .. }
-            | State::Ended { .. } => {}
-        }
-    }
-    undecryptable >= 2
 }
 
 fn uses(state: &State, kid: &Kid) -> bool {

@@ -119,6 +119,8 @@ impl Policy {
     pub const HELD_BACK: Duration = Duration::from_secs(600);
     /// How soon it is asked again when it could not say.
     pub const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+    /// How often an account that waits for an operator is counted again.
+    pub const REMIND_EVERY: Duration = Duration::from_secs(DAY);
     /// A key pair older than this is not used for new keys.
     pub const PAIR_AGE: Duration = Duration::from_secs(90 * DAY);
     /// How long an ended generation stays in the working set.

@@ -3,8 +3,8 @@
 //! account's other keys as they were.
 
 use super::account::Account;
+use super::attention::needs_operator;
 use super::lifecycle::{Doom, DoomedBy, Ending, State};
-use super::plan::needs_operator;
 use super::policy::{OnUserExpire, Policy};
 use super::slot::Slot;
 use super::time::Timestamp;
@@ -70,7 +70,7 @@ fn begins_now(
 ) -> Option<Timestamp> {
     let hold = account.slots.get(slot)?.hold;
     let is_held = hold.is_some_and(|hold| hold.until.is_none_or(|until| until > now));
-    if is_held || account.pending(slot).is_some() || needs_operator(account, slot) {
+    if is_held || account.pending(slot).is_some() || needs_operator(account, slot).is_some() {
         return None;
     }
     let Some((_, State::Current { rotates_at, asked, doom, .. })) = account.current(slot) else {

@@ -12,6 +12,8 @@ use crate::domain::id::AccountId;
 use crate::domain::lifecycle::Happened;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{AccountRef, Mode, Slot, SlotName};
+use crate::fault::Fault;
+use crate::runtime::metrics::Metric;
 use crate::serve::KINDS;
 use crate::steward::{self, Advanced, Steward};
 use crate::stripe;
@@ -116,6 +118,16 @@ impl Error {
             Self::Store(error) => error.class(),
         }
     }
+
+    /// Under which name it is counted; `None` when it is not ours.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::State(_) | Self::Signature | Self::Mode => None,
+            Self::Exchange(error) => (error.class() != Class::Caller).then_some(Fault::Stripe),
+            Self::Record(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+        }
+    }
 }
 
 impl Install {
@@ -206,6 +218,8 @@ impl Install {
                 Advanced::Unknown | Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime,
             ) => false,
             Err(error) => {
+                self.steward.tally.count(Metric::InstallationsFailed);
+                self.steward.tally.fault(error.fault());
                 tracing::error!(
                     account.id = %at.id,
                     account.mode = at.mode.as_str(),

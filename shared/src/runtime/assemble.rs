@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::domain::secret::SecretToken;
+use crate::fault::Fault;
 use crate::install::link::{InstallLink, web_address};
 use crate::install::{Install, Links};
 use crate::runtime::aws::{Aws, AwsSettingsError};
 use crate::runtime::clock::{Clock, draw};
+use crate::runtime::metrics::{Line, Tally};
 use crate::runtime::secrets::{SecretError, SigningSecrets, StripeSecret};
 use crate::runtime::settings::{Settings, SettingsError};
 use crate::serve::Service;
@@ -31,6 +33,23 @@ pub enum StartError {
     /// The client for Stripe could not be made.
     #[error("the client for Stripe could not be made")]
     Stripe(#[from] stripe::Error),
+}
+
+impl StartError {
+    /// Under which name it is counted.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Settings(_) | Self::Aws(_) | Self::Stripe(_) => Fault::Setting,
+            Self::Secret(error) => error.fault(),
+        }
+    }
+
+    /// What a function that does not start says in metrics.
+    pub fn line(&self) -> Line {
+        let mut line = Line::default();
+        line.fault(Some(self.fault()));
+        line
+    }
 }
 
 /// What `webhook` is made of: it can put event rows and nothing else.
@@ -123,6 +142,7 @@ async fn steward_and_rest(
         clock: Clock::system(),
         draw,
         orders: OrderBook::default(),
+        tally: Tally::default(),
     };
     Ok((steward, secret.app_signing_secrets, secret.state_key))
 }

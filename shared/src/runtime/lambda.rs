@@ -1,6 +1,7 @@
 //! The Lambda runtime: events in, plain requests and batches out. No type of it leaves this file.
 
 use std::future::Future;
+use std::io::Write as _;
 
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
@@ -10,11 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::class::Class;
 use crate::domain::time::Timestamp;
 use crate::http::{Caller, Reply, Request, RequestId};
+use crate::runtime::assemble::StartError;
+use crate::runtime::clock::Clock;
 use crate::runtime::log::chain;
+use crate::runtime::metrics::{Line, Metered, Origin};
+use crate::runtime::settings::environment;
 use crate::store::{self, EventRef};
 
-/// An invocation that failed, as the runtime reports it: the class is its type, so that a metric filter
-/// can tell "again" from "page somebody". Carries no text from outside.
+/// An invocation that failed, as the runtime reports it: the class is its type, so that whoever searches
+/// the log can tell "again" from "page somebody". Carries no text from outside.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failed {
@@ -40,13 +45,30 @@ impl From<Failed> for Diagnostic {
 #[error("the Lambda runtime ended")]
 pub struct Ended(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Answers HTTP API events (payload 2.0) until the runtime ends.
+/// Writes the metrics of one invocation, if there are any, as one line that no other comes into.
+fn write(line: &Line) {
+    let origin = Origin::of_function(environment("AWS_LAMBDA_FUNCTION_NAME").as_deref());
+    if let Some(mut text) = line.render(&origin, Clock::system().now()) {
+        text.push('\n');
+        // With standard output gone there is nobody left to tell.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Passes on what a function is made of, or counts under its name why there is none of it.
+pub fn started<T>(assembled: Result<T, StartError>) -> Result<T, StartError> {
+    assembled.inspect_err(|error| write(&error.line()))
+}
+
+/// Answers HTTP API events (payload 2.0) until the runtime ends; a reply's extension [`Line`] is written.
 pub async fn run_http<F, A>(respond: F) -> Result<(), Ended>
 where
     F: Fn(Request) -> A,
     A: Future<Output = Reply> + Send,
 {
-    run_http_or_partner(respond, |_: Vec<u8>| async { Err(unexpected()) }).await
+    let unexpected =
+        |_: Vec<u8>| async { Metered { answer: Err(unexpected()), line: Line::default() } };
+    run_http_or_partner(respond, unexpected).await
 }
 
 /// As [`run_http`], and hands every event of another form to `partner` as JSON: EventBridge.
@@ -55,7 +77,7 @@ where
     F: Fn(Request) -> A,
     A: Future<Output = Reply> + Send,
     G: Fn(Vec<u8>) -> B,
-    B: Future<Output = Result<(), Failed>> + Send,
+    B: Future<Output = Metered<Result<(), Failed>>> + Send,
 {
     let handler = service_fn(|request: lambda_http::Request| {
         let is_http = matches!(request.request_context(), RequestContext::ApiGatewayV2(_));
@@ -66,10 +88,14 @@ where
         };
         async move {
             if let Some(answer) = answer {
-                return Ok(answer.await.map(lambda_http::Body::from));
+                let mut reply = answer.await;
+                write(&reply.extensions_mut().remove().unwrap_or_default());
+                return Ok(reply.map(lambda_http::Body::from));
             }
             if let Some(handled) = handled {
-                handled.await?;
+                let handled = handled.await;
+                write(&handled.line);
+                handled.answer?;
             }
             Ok::<_, Failed>(http::Response::new(lambda_http::Body::Empty))
         }
@@ -90,13 +116,15 @@ pub struct Put {
 pub async fn run_stream<F, A>(apply: F) -> Result<(), Ended>
 where
     F: Fn(Vec<Put>, Timestamp) -> A,
-    A: Future<Output = Vec<String>> + Send,
+    A: Future<Output = Metered<Vec<String>>> + Send,
 {
     let handler = service_fn(|batch: LambdaEvent<Batch>| {
         let applied = apply(puts(batch.payload), deadline(batch.context.deadline));
         async move {
+            let applied = applied.await;
+            write(&applied.line);
             let failures =
-                applied.await.into_iter().map(|item_identifier| Item { item_identifier });
+                applied.answer.into_iter().map(|item_identifier| Item { item_identifier });
             Ok::<_, Failed>(Answer { batch_item_failures: failures.collect() })
         }
     });
@@ -107,11 +135,16 @@ where
 pub async fn run_schedule<F, A, T>(run: F) -> Result<(), Ended>
 where
     F: Fn(Timestamp) -> A,
-    A: Future<Output = Result<T, Failed>> + Send,
+    A: Future<Output = Metered<Result<T, Failed>>> + Send,
     T: Serialize,
 {
     let handler = service_fn(|event: LambdaEvent<serde::de::IgnoredAny>| {
-        run(deadline(event.context.deadline))
+        let swept = run(deadline(event.context.deadline));
+        async move {
+            let swept = swept.await;
+            write(&swept.line);
+            swept.answer
+        }
     });
     lambda_runtime::run(handler).await.map_err(Ended)
 }

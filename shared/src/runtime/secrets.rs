@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::class::Class;
 use crate::domain::secret::SecretToken;
 use crate::domain::time::Timestamp;
+use crate::fault::Fault;
 use crate::runtime::aws::Aws;
 use crate::runtime::log::chain;
 
@@ -29,6 +31,9 @@ pub struct StripeSecret {
 /// Why a secret could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// There is no such secret, it has no value yet, or it is marked for deletion.
+    #[error("there is no such secret, or it has no value")]
+    Missing(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Secrets Manager did not answer with it.
     #[error("could not read a secret from Secrets Manager")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -42,7 +47,16 @@ impl SecretError {
     pub fn class(&self) -> Class {
         match self {
             Self::Read(_) => Class::Transient,
-            Self::Form => Class::Fault,
+            Self::Missing(_) | Self::Form => Class::Fault,
+        }
+    }
+
+    /// Under which name it is counted.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Missing(_) => Fault::SecretMissing,
+            Self::Read(_) => Fault::SecretUnread,
+            Self::Form => Fault::SecretMalformed,
         }
     }
 }
@@ -96,6 +110,15 @@ pub struct SigningSecrets {
     last: Mutex<Option<(Timestamp, Arc<[SecretToken]>)>>,
 }
 
+/// The signing secrets that are in use.
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct Reading {
+    /// Each that a signature may be made with.
+    pub secrets: Arc<[SecretToken]>,
+    /// Why they could not be read again just now, so that these are the last that could.
+    pub fault: Option<Fault>,
+}
+
 enum Source {
     Fixed(Arc<[SecretToken]>),
     SecretsManager { aws: Box<Aws>, id: String },
@@ -119,32 +142,33 @@ impl SigningSecrets {
     }
 
     /// The secrets that are valid now. When they cannot be read again the last ones stay in use.
-    pub async fn current(&self, now: Timestamp) -> Result<Arc<[SecretToken]>, SecretError> {
+    pub async fn current(&self, now: Timestamp) -> Result<Reading, SecretError> {
         let (aws, id) = match &self.source {
-            Source::Fixed(secrets) => return Ok(secrets.clone()),
+            Source::Fixed(secrets) => return Ok(Reading { secrets: secrets.clone(), fault: None }),
             Source::SecretsManager { aws, id } => (aws, id),
         };
         let last = self.last.lock().ok().and_then(|last| last.clone());
         if let Some((read_at, secrets)) = &last
             && now.since(*read_at) < READ_AGAIN
         {
-            return Ok(secrets.clone());
+            return Ok(Reading { secrets: secrets.clone(), fault: None });
         }
-        let secrets: Arc<[SecretToken]> = match (fetch_webhook_secret(aws, id).await, last) {
-            (Ok(secrets), _) => secrets.into(),
-            (Err(error), Some((_, secrets))) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "the signing secrets could not be read again"
-                );
-                secrets
-            }
-            (Err(error), None) => return Err(error),
-        };
+        let (secrets, fault): (Arc<[SecretToken]>, _) =
+            match (fetch_webhook_secret(aws, id).await, last) {
+                (Ok(secrets), _) => (secrets.into(), None),
+                (Err(error), Some((_, secrets))) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the signing secrets could not be read again"
+                    );
+                    (secrets, Some(error.fault()))
+                }
+                (Err(error), None) => return Err(error),
+            };
         if let Ok(mut last) = self.last.lock() {
             *last = Some((now, secrets.clone()));
         }
-        Ok(secrets)
+        Ok(Reading { secrets, fault })
     }
 }
 
@@ -152,7 +176,13 @@ const READ_AGAIN: Duration = Duration::from_secs(300);
 
 async fn fetch(aws: &Aws, id: &str) -> Result<Zeroizing<String>, SecretError> {
     let answer = aws.secrets_manager().get_secret_value().secret_id(id).send().await;
-    let answer = answer.map_err(|error| SecretError::Read(Box::new(error)))?;
+    let answer = answer.map_err(|error| match error.code() {
+        // The second is what a secret that is marked for deletion answers.
+        Some("ResourceNotFoundException" | "InvalidRequestException") => {
+            SecretError::Missing(Box::new(error))
+        }
+        _ => SecretError::Read(Box::new(error)),
+    })?;
     answer.secret_string.map(Zeroizing::new).ok_or(SecretError::Form)
 }
 

@@ -1,6 +1,6 @@
 //! Looking: what became of a key of ours at Stripe, whether or not an event told us.
 
-use super::mint::{doom_predecessor, report};
+use super::mint::doom_predecessor;
 use super::steps::hold_for_somebody;
 use super::{Error, Steward};
 use crate::domain::account::Change;
@@ -72,7 +72,7 @@ impl Steward {
                 }
             }
             Err(error) => {
-                report(&error, slot, generation);
+                self.report(&error, slot, generation);
                 return Ok(false);
             }
         }

@@ -14,6 +14,7 @@ use crate::domain::sealed::{Material, Sealed};
 use crate::domain::slot::{Generation, Kind, Slot};
 use crate::domain::time::Timestamp;
 use crate::runtime::log::chain;
+use crate::runtime::metrics::Metric;
 use crate::stripe::{self, ApiKey, Delivered, KeyStatus, Minted, Refusal};
 
 impl Steward {
@@ -80,7 +81,7 @@ impl Steward {
             // Nothing was asked; the driver drops the step.
             Err(stripe::Error::OutOfTime) => return Ok(()),
             Err(error) => {
-                report(&error, slot, generation);
+                self.report(&error, slot, generation);
                 self.refused(change, slot, generation, &intent, &error, because).await?;
             }
         }
@@ -144,6 +145,7 @@ impl Steward {
                     Err(error) => {
                         // Not recoverable by trying again with the same pair: the key is ended and the
                         // next generation gets another.
+                        self.tally.fault(Some(error.fault()));
                         tracing::error!(error = chain(&error), "a token could not be sealed");
                         None
                     }
@@ -243,7 +245,7 @@ impl Steward {
     ) -> Result<(), Error> {
         let given_up = Happened::GivenUp { at: change.now(), trouble };
         change.apply(slot, generation, given_up, Some(because))?;
-        alarm(change, slot, generation);
+        self.alarm(change, slot, generation);
         Ok(())
     }
 
@@ -309,6 +311,33 @@ impl Steward {
             is_ours && !is_known && key.created >= intent.asked_at && key.kind == slot.kind
         }))
     }
+
+    /// Counts a failed call to Stripe and logs it once, without anything that Stripe said but its request id.
+    pub(super) fn report(&self, error: &stripe::Error, slot: &Slot, generation: Generation) {
+        self.tally.count(Metric::StripeFailures);
+        tracing::warn!(
+            error = chain(error),
+            class = error.class().as_str(),
+            request.id = error.request_id().unwrap_or_default(),
+            slot = %slot,
+            slot.generation = generation.number(),
+            "Stripe did not do what was asked"
+        );
+    }
+
+    /// Says that a person has to look at a generation.
+    pub(super) fn alarm(&self, change: &Change, slot: &Slot, generation: Generation) {
+        self.tally.count(Metric::KeysNeedOperator);
+        let state = change.account().generations.get(&(slot.clone(), generation));
+        tracing::error!(
+            account.id = %change.account().at.id,
+            account.mode = change.account().at.mode.as_str(),
+            slot = %slot,
+            slot.generation = generation.number(),
+            state = state.map_or("absent", State::name),
+            "a key needs an operator"
+        );
+    }
 }
 
 /// What the breaker makes of a generation that was just asked for; `None` of a rotation that was moot, because
@@ -330,18 +359,6 @@ fn outcome_of(asked: &State) -> Option<Outcome> {
 pub(super) fn hold(change: &mut Change, slot: &Slot, why: HoldReason, pause: Duration) {
     let since = change.now();
     change.hold(slot, Some(Hold { why, since, until: Some(since.plus(pause)) }));
-}
-
-/// Logs a failed call to Stripe once, without anything that Stripe said but its request id.
-pub(super) fn report(error: &stripe::Error, slot: &Slot, generation: Generation) {
-    tracing::warn!(
-        error = chain(error),
-        class = error.class().as_str(),
-        request.id = error.request_id().unwrap_or_default(),
-        slot = %slot,
-        slot.generation = generation.number(),
-        "Stripe did not do what was asked"
-    );
 }
 
 /// When Stripe ends the key that an intent rotates away, counted from when it was first asked: an earlier
@@ -368,19 +385,6 @@ pub(super) fn doom_predecessor(
     };
     let doom = Happened::Doomed(Doom { at, by });
     Ok(change.apply(slot, current, doom, Some(Because::SecretIsLost))?)
-}
-
-/// Says that a person has to look at a generation.
-pub(super) fn alarm(change: &Change, slot: &Slot, generation: Generation) {
-    let state = change.account().generations.get(&(slot.clone(), generation));
-    tracing::error!(
-        account.id = %change.account().at.id,
-        account.mode = change.account().at.mode.as_str(),
-        slot = %slot,
-        slot.generation = generation.number(),
-        state = state.map_or("absent", State::name),
-        "a key needs an operator"
-    );
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -26,7 +26,9 @@ use crate::domain::plan::plan;
 use crate::domain::policy::Policy;
 use crate::domain::slot::{AccountRef, Slot};
 use crate::domain::time::Timestamp;
+use crate::fault::Fault;
 use crate::runtime::clock::Clock;
+use crate::runtime::metrics::{Line, Metric, Tally};
 use crate::store::{self, Store};
 use crate::stripe::{self, Stripe, TimeLeft};
 use crate::vault::{self, Keyring};
@@ -57,6 +59,8 @@ pub struct Steward {
     pub draw: fn() -> u64,
     /// What holds for the whole bundle for now.
     pub orders: OrderBook,
+    /// What is counted below, until the function's edge takes it.
+    pub tally: Tally,
 }
 
 /// How an advance ended.
@@ -108,9 +112,30 @@ impl Error {
             Self::NoCurrentKey => Class::Caller,
         }
     }
+
+    /// Under which name it is counted; `None` for a race and for what a caller asked wrongly.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Store(error) => error.fault(),
+            Self::Pair(error) => Some(error.fault()),
+            Self::Event(_) | Self::List(_) => Some(Fault::Stripe),
+            Self::Illegal(_) => Some(Fault::Defect),
+            Self::NoCurrentKey => None,
+        }
+    }
 }
 
 impl Steward {
+    /// What was counted since the last time, calls to Stripe included.
+    pub fn counts(&self) -> Line {
+        let mut line = self.tally.take();
+        match self.stripe.take_throttled() {
+            0 => {}
+            throttled => line.add(Metric::StripeThrottled, throttled),
+        }
+        line
+    }
+
     /// Brings one account as far as it can be brought now.
     ///
     /// `deadline` bounds when the last step may start, not when it ends.

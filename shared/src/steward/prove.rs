@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::mint::{alarm, doom_predecessor, hold, report};
+use super::mint::{doom_predecessor, hold};
 use super::{Error, Steward};
 use crate::domain::account::{Change, HoldReason};
 use crate::domain::lifecycle::{DoomedBy, Happened, State, Trouble};
@@ -11,8 +11,9 @@ use crate::domain::sealed::Material;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{Generation, Kind, Slot};
 use crate::runtime::log::chain;
+use crate::runtime::metrics::Metric;
 use crate::stripe::Liveness;
-use crate::vault::OpenError;
+use crate::vault::{DoesNotOpen, OpenError};
 
 impl Steward {
     /// Opens the stored answer and tries the key.
@@ -57,7 +58,7 @@ impl Steward {
                             Happened::GivenUp { at: now, trouble: Trouble::DeadOnArrival }
                         }
                         Err(error) => {
-                            report(&error, slot, generation);
+                            self.report(&error, slot, generation);
                             hold(change, slot, HoldReason::NoAnswer, AGAIN);
                             return Ok(());
                         }
@@ -68,7 +69,7 @@ impl Steward {
         let is_of_use = matches!(happened, Happened::Proved);
         change.apply(slot, generation, happened, Some(because))?;
         if !is_of_use {
-            alarm(change, slot, generation);
+            self.alarm(change, slot, generation);
             doom_predecessor(change, slot, predecessor_dies_at, DoomedBy::LostAnswer)?;
         }
         Ok(())
@@ -88,7 +89,7 @@ impl Steward {
                 Ok(Liveness::Dead) => Some(true),
                 Ok(Liveness::Alive) => Some(false),
                 Err(error) => {
-                    report(&error, slot, generation);
+                    self.report(&error, slot, generation);
                     None
                 }
             },
@@ -99,8 +100,15 @@ impl Steward {
     async fn open(&self, change: &Change, material: &Material) -> Opened {
         let Material::Sealed(sealed) = material else { return Opened::Nothing };
         let account = change.account();
-        let Some(pair) = account.pairs.get(&sealed.kid) else { return Opened::Never };
-        match self.keyring.open(&account.at, pair, sealed, change.now()).await {
+        let opened = match account.pairs.get(&sealed.kid) {
+            Some(pair) => self.keyring.open(&account.at, pair, sealed, change.now()).await,
+            None => Err(OpenError::DoesNotOpen(DoesNotOpen)),
+        };
+        match &opened {
+            Ok(_) => self.tally.count(Metric::KeysOpened),
+            Err(error) => self.tally.fault(Some(error.fault())),
+        }
+        match opened {
             Ok(token) => Opened::Token(token),
             Err(OpenError::DoesNotOpen(_)) => Opened::Never,
             Err(OpenError::Vault(error)) => {

@@ -1,6 +1,5 @@
 //! Reconciling: Stripe's list held against the account, suspects asked one by one, and set right on request.
 
-use super::mint::report;
 use super::{Advanced, Error, Steward};
 use crate::domain::account::{Account, Change, Reconciled};
 use crate::domain::audit::{Action, Actor, Phase};
@@ -12,6 +11,7 @@ use crate::domain::policy::{OnDrift, Policy};
 use crate::domain::slot::{AccountRef, Generation, Slot};
 use crate::domain::time::Timestamp;
 use crate::runtime::log::chain;
+use crate::runtime::metrics::Metric;
 use crate::stripe::{self, ApiKey, KeyStatus, Refusal};
 
 /// What reconciling an account came to.
@@ -89,6 +89,7 @@ impl Steward {
                 self.take_findings(change, orders, compared, applies).await?;
             }
             Err(error) => {
+                self.tally.count(Metric::StripeFailures);
                 tracing::warn!(
                     account.id = %change.account().at.id,
                     class = error.class().as_str(),
@@ -133,7 +134,8 @@ impl Steward {
                 Ok(Some(key)) => key,
                 Ok(None) => continue,
                 Err(error) => {
-                    report(&error, &finding.slot, finding.generation.unwrap_or(Generation::FIRST));
+                    let generation = finding.generation.unwrap_or(Generation::FIRST);
+                    self.report(&error, &finding.slot, generation);
                     change.put_off_reconciling(Policy::LOOK_AGAIN);
                     return Ok(Report { findings, foreign: compared.foreign, applied: false });
                 }
@@ -148,6 +150,8 @@ impl Steward {
         if is_restored && applies {
             change.enter_epoch(orders.epoch);
         }
+        // That nothing was found is worth saying too.
+        self.tally.add(Metric::DriftFound, drift.into());
         change.reconciled(Reconciled { at: now, drift });
         Ok(Report { findings, foreign: compared.foreign, applied: applies })
     }

@@ -1,6 +1,5 @@
 //! Retiring: a replaced key is ended, and seen dead by trying it.
 
-use super::mint::report;
 use super::{Error, Steward};
 use crate::domain::account::Change;
 use crate::domain::id::KeyId;
@@ -9,6 +8,7 @@ use crate::domain::plan::{Because, RETIRE_RETRY};
 use crate::domain::policy::Policy;
 use crate::domain::sealed::Material;
 use crate::domain::slot::{Generation, Slot};
+use crate::runtime::metrics::Metric;
 use crate::stripe::{self, KeyStatus, Refusal};
 
 impl Steward {
@@ -36,7 +36,7 @@ impl Steward {
                 }
                 Ok(()) => true,
                 Err(error) => {
-                    report(&error, slot, generation);
+                    self.report(&error, slot, generation);
                     false
                 }
             },
@@ -45,6 +45,7 @@ impl Steward {
             Happened::Ended { at: now, why: ending }
         } else {
             if now > dies_at.plus(Policy::STALL) {
+                self.tally.count(Metric::KeysPastDeadline);
                 tracing::error!(
                     account.id = %change.account().at.id,
                     slot = %slot,
@@ -75,7 +76,7 @@ impl Steward {
         if let Some(key) = key
             && let Err(error) = self.expire(change, &key).await
         {
-            report(&error, slot, generation);
+            self.report(&error, slot, generation);
         }
         let ended = Happened::Ended { at: change.now(), why: Ending::Uninstalled };
         Ok(change.apply(slot, generation, ended, Some(because))?)

@@ -10,6 +10,7 @@ use crate::domain::orders::Orders;
 use crate::domain::plan::{Because, Planned, Step};
 use crate::domain::policy::Policy;
 use crate::domain::slot::{Generation, Kind, Slot};
+use crate::runtime::metrics::Metric;
 
 impl Step {
     /// Whether carrying the step out calls Stripe, so that the lease has to be durable first.
@@ -139,6 +140,7 @@ impl Steward {
         generation: Generation,
         planned: &Planned,
     ) -> Result<(), Error> {
+        self.tally.count(Metric::KeysSpared);
         tracing::error!(
             account.id = %change.account().at.id,
             slot = %slot,

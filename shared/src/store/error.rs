@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 
 use crate::class::Class;
+use crate::fault::Fault;
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -22,6 +23,9 @@ pub enum Error {
     /// A change was still being written while it was read. Reading again later shows it whole.
     #[error("the account was read in the middle of a change")]
     Torn,
+    /// There is no such table, or it lacks the index.
+    #[error("there is no such table")]
+    NoTable(#[source] Source),
     /// The table refuses the request: rights, names, sizes.
     #[error("the table refused the request")]
     Refused(#[source] Source),
@@ -73,7 +77,8 @@ impl Error {
         match self {
             Self::Conflict => Class::Conflict,
             Self::Unavailable(_) | Self::Torn => Class::Transient,
-            Self::Refused(_)
+            Self::NoTable(_)
+            | Self::Refused(_)
             | Self::UnreadableRow { .. }
             | Self::NewerSchema { .. }
             | Self::UnwritableRow { .. }
@@ -81,6 +86,23 @@ impl Error {
             | Self::TrailDiverged
             | Self::TooManyRows { .. }
             | Self::NoSuchEvent => Class::Fault,
+        }
+    }
+
+    /// Under which name it is counted; `None` for what the next load settles.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Conflict | Self::Torn => None,
+            Self::Unavailable(_) => Some(Fault::TableUnavailable),
+            Self::NoTable(_) => Some(Fault::TableMissing),
+            Self::Refused(_) | Self::UnwritableRow { .. } | Self::TooManyRows { .. } => {
+                Some(Fault::TableRefused)
+            }
+            Self::UnreadableRow { .. }
+            | Self::NewerSchema { .. }
+            | Self::Tampered { .. }
+            | Self::TrailDiverged
+            | Self::NoSuchEvent => Some(Fault::RowUnreadable),
         }
     }
 
@@ -126,6 +148,7 @@ where
                 Some("ConditionalCheckFailedException" | "TransactionConflictException") => {
                     Error::Conflict
                 }
+                Some("ResourceNotFoundException") => Error::NoTable(Box::new(error)),
                 Some(code) if TRANSIENT.contains(&code) => Error::Unavailable(Box::new(error)),
                 _ if status >= 500 || status == 429 => Error::Unavailable(Box::new(error)),
                 _ => Error::Refused(Box::new(error)),

@@ -38,6 +38,15 @@ pub enum Due {
     Event(EventRef),
 }
 
+/// What waits in one shard of the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// The longest waiting first, each with the instant since when it is due.
+    pub waiting: Vec<(Due, Timestamp)>,
+    /// How many rows have a key that names nothing this version knows; they are passed over.
+    pub unknown: u32,
+}
+
 impl Store {
     /// Records an event unless it is recorded already. It is due after a minute: the stream, which is
     /// faster, gets its chance first.
@@ -128,15 +137,21 @@ impl Store {
         }
     }
 
+    /// As [`Store::queue`], what is due alone.
+    pub async fn due(&self, shard: u8, now: Timestamp, limit: u32) -> Result<Vec<Due>, Error> {
+        let queue = self.queue(shard, now, limit).await?;
+        Ok(queue.waiting.into_iter().map(|(due, _)| due).collect())
+    }
+
     /// Reads what is due by `now` in one shard (0 to [`super::SHARDS`] - 1), the longest waiting first, at
     /// most `limit`.
     ///
     /// The index is written a moment after the table: what is missing now is found by the next sweep, and
     /// what is found may be done already. A row whose key names nothing is logged and passed over.
-    pub async fn due(&self, shard: u8, now: Timestamp, limit: u32) -> Result<Vec<Due>, Error> {
-        let mut due = Vec::new();
+    pub async fn queue(&self, shard: u8, now: Timestamp, limit: u32) -> Result<Queue, Error> {
+        let mut queue = Queue::default();
         if limit == 0 {
-            return Ok(due);
+            return Ok(queue);
         }
         let mut from = None;
         loop {
@@ -148,22 +163,23 @@ impl Store {
                 .key_condition_expression("due_shard = :shard AND due_at <= :now")
                 .expression_attribute_values(":shard", number(shard))
                 .expression_attribute_values(":now", number(now.millis()))
-                .limit(page_size(limit, due.len()))
+                .limit(page_size(limit, queue.waiting.len()))
                 .set_exclusive_start_key(from)
                 .send()
                 .await
                 .map_err(error::of_call)?;
             for item in page.items.unwrap_or_default() {
-                if let Some(named) = due_of(&item) {
-                    due.push(named);
+                if let Some(due) = due_of(&item) {
+                    queue.waiting.push((due, rows::due_at(&item).unwrap_or(now)));
                 } else {
+                    queue.unknown += 1;
                     let (pk, sk) = rows::key_of(&item).unwrap_or_default();
                     tracing::error!(row.pk = pk, row.sk = sk, "a due row has no key that is known");
                 }
             }
             from = page.last_evaluated_key;
-            if from.is_none() || due.len() >= limit as usize {
-                return Ok(due);
+            if from.is_none() || queue.waiting.len() >= limit as usize {
+                return Ok(queue);
             }
         }
     }

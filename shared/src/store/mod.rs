@@ -34,7 +34,7 @@ use error::Role;
 use rows::{Item, Loaded, Written, number, string};
 
 pub use error::Error;
-pub use events::{Due, Recorded, StoredEvent};
+pub use events::{Due, Queue, Recorded, StoredEvent};
 pub use keys::{EventRef, parse_stream_key};
 pub use standing::Listed;
 

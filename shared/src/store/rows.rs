@@ -206,6 +206,11 @@ pub(super) fn key_of(item: &Item) -> Option<(&str, &str)> {
     Some((text(item, "pk")?, text(item, "sk")?))
 }
 
+/// Since when a row of the index is due.
+pub(super) fn due_at(item: &Item) -> Option<Timestamp> {
+    Timestamp::from_millis(item.get("due_at")?.as_n().ok()?.parse().ok()?).ok()
+}
+
 pub(super) fn string(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }

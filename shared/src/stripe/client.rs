@@ -1,6 +1,7 @@
 //! The client: options that are checked once, and the one way in which a call is made.
 
 use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -50,6 +51,7 @@ pub struct Stripe {
     keys: AppKeys,
     pace: Pace,
     rest: Rest,
+    throttled: AtomicU64,
 }
 
 /// One call, written out; every attempt sends the same.
@@ -127,6 +129,7 @@ impl Stripe {
             keys: options.keys,
             pace: Pace::new(options.max_rps),
             rest: Rest::STRIPE,
+            throttled: AtomicU64::new(0),
         })
     }
 
@@ -135,6 +138,11 @@ impl Stripe {
     pub(super) fn impatient(mut self) -> Self {
         self.rest.first = Duration::from_millis(1);
         self
+    }
+
+    /// How many answers were 429 since the last time, those of repeated attempts too.
+    pub fn take_throttled(&self) -> u64 {
+        self.throttled.swap(0, Ordering::Relaxed)
     }
 
     /// The app's key of this mode.
@@ -231,6 +239,9 @@ impl Stripe {
         };
         if let (Some(turn), Some(Refusal::RateLimited(reason))) = (turn, error.refusal()) {
             turn.refused(*reason, answer::retry_after(&headers));
+        }
+        if status == reqwest::StatusCode::TOO_MANY_REQUESTS {
+            self.throttled.fetch_add(1, Ordering::Relaxed);
         }
         let code = answer::code(&error);
         Err((error, Outcome::Answered { status: status.as_u16(), code, should_retry }))

@@ -1,6 +1,6 @@
 //! What can go wrong around the vault, by what somebody has to do about it.
 
-use crate::Class;
+use crate::{Class, Fault};
 
 /// A failure of the vault, or of making and using what it keeps.
 ///
@@ -82,6 +82,27 @@ impl Error {
             | Self::Wrap => Class::Fault,
         }
     }
+
+    /// Under which name it is counted.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::WrongContextOrTampered(_) => Fault::WrongContext,
+            Self::Disabled(_) => Fault::VaultKeyDisabled,
+            Self::NotFound(_) => Fault::VaultKeyMissing,
+            Self::NotAllowed(_) => Fault::VaultNotAllowed,
+            Self::Throttled(_) | Self::Unavailable(_) => Fault::VaultUnavailable,
+            Self::Generate
+            | Self::NotAPublicKey
+            | Self::Seal(_)
+            | Self::NotAPrivateKey
+            | Self::Refused(_)
+            | Self::RefusesLive
+            | Self::KeyFile(_)
+            | Self::KeyFileMalformed
+            | Self::KeyFileExposed
+            | Self::Wrap => Fault::VaultFailed,
+        }
+    }
 }
 
 /// The ciphertext does not open, for whatever reason.
@@ -116,6 +137,14 @@ impl OpenError {
         match self {
             Self::DoesNotOpen(error) => error.class(),
             Self::Vault(error) => error.class(),
+        }
+    }
+
+    /// Under which name it is counted.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::DoesNotOpen(_) => Fault::TokenDoesNotOpen,
+            Self::Vault(error) => error.fault(),
         }
     }
 }

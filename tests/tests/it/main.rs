@@ -10,6 +10,8 @@ mod install;
 mod keys;
 mod lost;
 mod main_path;
+mod metrics;
+mod named_faults;
 mod reconcile;
 mod restore;
 mod rotation;

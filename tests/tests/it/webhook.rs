@@ -173,10 +173,11 @@ async fn an_event_from_the_partner_bus_is_taken_without_a_signature() -> anyhow:
     let envelope = format!(
         r#"{{"version":"0","id":"17e8dff5","detail-type":"v2.iam.api_key.rotated","source":"aws.partner/stripe.com/ed_61","account":"111122223333","time":"2026-11-24T12:00:00Z","region":"us-west-2","resources":[],"detail":{THIN}}}"#
     );
-    keysteward_webhook::take_from_bus(&world.webhook, envelope.clone().into_bytes()).await?;
+    keysteward_webhook::take_from_bus(&world.webhook, envelope.clone().into_bytes()).await.answer?;
     assert_eq!(world.rows()?.len(), 1);
     let forged = envelope.replace("aws.partner/stripe.com/", "my.own/");
-    let refused = keysteward_webhook::take_from_bus(&world.webhook, forged.into_bytes()).await;
+    let refused =
+        keysteward_webhook::take_from_bus(&world.webhook, forged.into_bytes()).await.answer;
     assert!(refused.is_err(), "another source is not Stripe");
     Ok(())
 }
