@@ -89,13 +89,15 @@ fn edited(seed: &[u8], edits: Vec<Edit>) -> Vec<u8> {
     bytes
 }
 
-/// Chosen so that all of them together take a few seconds unoptimised.
+/// Chosen so that all of them together take a few seconds unoptimised. `PROPTEST_CASES`, 256 unless it is set,
+/// makes them more in proportion.
 fn cases(target: &str) -> u32 {
-    match target {
+    let usual = match target {
         "jwe" | "key_pair" => 60,
         "stored_account" => 300,
         _ => 1_000,
-    }
+    };
+    ProptestConfig::default().cases.saturating_mul(usual) / 256
 }
 
 #[test]
