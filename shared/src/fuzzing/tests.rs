@@ -70,6 +70,7 @@ struct Edit {
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
     let put = prop_oneof![
+        2 => Just(Vec::new()),
         4 => select(WORDS).prop_map(|word| word.as_bytes().to_vec()),
         1 => vec(any::<u8>(), 1..4),
         1 => (select(WORDS), 2..200usize).prop_map(|(word, times)| word.repeat(times).into_bytes()),
