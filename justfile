@@ -16,12 +16,9 @@ test *args:
 soak seeds="300":
     SEEDS={{ seeds }} cargo test --locked -p keysteward-tests --test it simulation
 
-# One target of fuzz/Cargo.toml on stable Rust; needs `cargo install cargo-fuzz --locked`. What breaks a property
-# belongs into fuzz/seeds, where `cargo test` finds it too.
-fuzz target seconds="60":
-    mkdir -p fuzz/corpus/{{ target }}
-    RUSTC_BOOTSTRAP=1 cargo fuzz run {{ target }} fuzz/corpus/{{ target }} fuzz/seeds/{{ target }} -- \
-        -max_total_time={{ seconds }} -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=16384
+# One target of fuzz/targets, or all of them: coverage-guided, on stable, sharing what the tests have built.
+fuzz target="all" seconds="60":
+    fuzz/run {{ target }} {{ seconds }}
 
 # The tests against Stripe's own packages and other JWE libraries; installs those first.
 interop:
