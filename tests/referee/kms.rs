@@ -3,7 +3,7 @@
 //! None of them is right in everything, so each behaviour that the vault relies on is a row of a table. What an
 //! emulator is known to get wrong is tried all the same: a row that has become right has to be taken off the list.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
 
@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use keysteward::domain::id::{AccountId, Kid};
 use keysteward::domain::sealed::{Context, Wrapped};
 use keysteward::domain::slot::Mode;
+use keysteward::runtime::settings::environment;
 use keysteward::vault::kms::KmsVault;
 use keysteward::vault::pair::{Bits, generate};
 use keysteward::vault::{Error, Vault as _};
@@ -68,8 +69,8 @@ const WRONG: [(&str, Behaviour, &str); 7] = [
 
 #[tokio::test]
 async fn the_kms_vault_is_right_about_kms() {
-    let name = std::env::var("KEYSTEWARD_TEST_KMS").expect("which emulator it is");
-    let url = std::env::var("KEYSTEWARD_TEST_KMS_ENDPOINT").expect("where it listens");
+    let name = environment("KEYSTEWARD_TEST_KMS").expect("which emulator it is");
+    let url = environment("KEYSTEWARD_TEST_KMS_ENDPOINT").expect("where it listens");
     let kms = Kms { url };
     let mut out = std::io::stdout();
     let mut surprises = Vec::new();

@@ -19,6 +19,8 @@ use super::Store;
 use super::rows::{Item, string};
 use crate::domain::slot::AccountRef;
 use crate::runtime::aws::Aws;
+use crate::runtime::clock::draw;
+use crate::runtime::settings::environment;
 
 /// A store over a table of its own, which is gone with the test's runtime or with the referee.
 pub(crate) async fn embedded() -> Store {
@@ -27,10 +29,10 @@ pub(crate) async fn embedded() -> Store {
 
 /// The same, with the engine's endpoint.
 async fn embedded_at() -> (Store, String) {
-    let (endpoint, table) = match std::env::var("KEYSTEWARD_TEST_DYNAMODB_ENDPOINT") {
+    let (endpoint, table) = match environment("KEYSTEWARD_TEST_DYNAMODB_ENDPOINT") {
         // One engine for all tests, so that each needs a name of its own.
-        Ok(referee) => (referee, format!("keysteward-{:016x}", crate::runtime::clock::draw())),
-        Err(_) => (engine().await, "keysteward".to_owned()),
+        Some(referee) => (referee, format!("keysteward-{:016x}", draw())),
+        None => (engine().await, "keysteward".to_owned()),
     };
     let store = Store::new(&Aws::local(&endpoint).unwrap(), &table);
     store.create_table().await.unwrap();
