@@ -1,7 +1,11 @@
 //! The world of the end-to-end tests: the five functions on a real DynamoDB engine, a KMS double and a
 //! stateful Stripe, with one clock that the test moves.
 
+pub mod door;
+mod engine;
 pub mod kms_double;
+mod pairs;
+pub mod race;
 pub mod table;
 pub mod world;
 

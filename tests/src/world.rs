@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use axum::body::Body;
 use fake_stripe::{AccountSpec, Deliver, Destination, FakeStripe, Payload};
 use http::{Method, StatusCode, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use keysteward::domain::account::Account;
 use keysteward::domain::id::AccountId;
 use keysteward::domain::intent::RequestShape;
@@ -17,16 +14,17 @@ use keysteward::domain::policy::{Choice, Policy};
 use keysteward::domain::secret::SecretToken;
 use keysteward::domain::slot::{AccountRef, Kind, Mode, Slot, SlotName};
 use keysteward::domain::time::Timestamp;
-use keysteward::http::{Caller, Reply, Request, RequestId};
+use keysteward::http::{Caller, InProcess, Reply, Request, RequestId};
 use keysteward::install::link::InstallLink;
 use keysteward::install::{Install, Links};
 use keysteward::runtime::assemble::WebhookParts;
+use keysteward::runtime::aws::Aws;
 use keysteward::runtime::clock::Clock;
 use keysteward::runtime::lambda::Put;
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
 use keysteward::steward::Steward;
-use keysteward::store::EventRef;
+use keysteward::store::{EventRef, Store};
 use keysteward::stripe::{AppKeys, Options, Stripe};
 use keysteward::sweep::Swept;
 use keysteward::vault::Keyring;
@@ -34,8 +32,10 @@ use keysteward::vault::kms::KmsVault;
 use keysteward::vault::pair::Bits;
 use keysteward::webhook::payload::{self, Parsed};
 
+use crate::door::{Doors, Peer};
 use crate::kms_double::KmsDouble;
-use crate::table::Table;
+use crate::pairs::from_the_pool;
+use crate::table::{NAME, Table};
 
 /// What a test may choose.
 #[derive(Clone, Debug)]
@@ -48,6 +48,11 @@ pub struct Setting {
     pub oauth: bool,
     /// `KEYSTEWARD_PRIVATE_KEY_CACHE_SECONDS`
     pub cache: Duration,
+    /// Whether the table, KMS and Stripe are spoken to over sockets on loopback. Otherwise they are called
+    /// in process: faster, and every call to any of them goes through [`World::doors`].
+    pub sockets: bool,
+    /// Random numbers, for jitter.
+    pub draw: fn() -> u64,
 }
 
 impl Default for Setting {
@@ -60,6 +65,8 @@ impl Default for Setting {
             },
             oauth: false,
             cache: Duration::from_secs(300),
+            sockets: false,
+            draw: || 4,
         }
     }
 }
@@ -68,6 +75,8 @@ impl Default for Setting {
 #[expect(missing_debug_implementations, reason = "holds secrets")]
 pub struct World {
     clock: Arc<AtomicI64>,
+    /// Where calls to the table, KMS and Stripe are counted, failed and held.
+    pub doors: Doors,
     /// Stripe.
     pub stripe: FakeStripe,
     /// The table.
@@ -108,39 +117,55 @@ impl World {
             Timestamp::from_millis(read.load(Ordering::SeqCst)).unwrap_or(Timestamp::EPOCH)
         });
         let read = millis.clone();
-        let stripe = FakeStripe::start(fake_stripe::Options {
+        let options = fake_stripe::Options {
             clock: fake_stripe::Clock::from_fn(move || read.load(Ordering::SeqCst)),
             destinations: vec![destination(Payload::Thin), destination(Payload::Snapshot)],
             deliver: Deliver::Manual,
             ..fake_stripe::Options::default()
-        })
-        .await?;
-        let table = Table::start().await?;
-        let kms = KmsDouble::start().await?;
+        };
+        let stripe = if setting.sockets {
+            FakeStripe::start(options).await?
+        } else {
+            FakeStripe::in_process(options)?
+        };
+        let doors = Doors::default();
+        let table = Table::behind(doors.clone()).await?;
+        let kms = KmsDouble::new(doors.clone())?;
+        let (to_table, to_kms) = if setting.sockets {
+            (table.aws_over_http().await?, Aws::local(&kms.listen().await?)?)
+        } else {
+            (table.aws(), kms.aws())
+        };
+        let store = || Store::new(&to_table, NAME);
         let policy = Policy::new(setting.choice)?;
         let app = fake_stripe::AppSpec::default();
         let keyring = || {
-            let vault = KmsVault::at(kms.url(), "us-east-1", "alias/keysteward");
-            Keyring::new(Box::new(vault), app.id.clone(), Bits::Rsa2048, setting.cache)
+            let vault = KmsVault::new(&to_kms, KmsDouble::KEY_ID.to_owned());
+            let keyring =
+                Keyring::new(Box::new(vault), app.id.clone(), Bits::Rsa2048, setting.cache);
+            if setting.sockets { keyring } else { keyring.with_pairs_from(from_the_pool) }
         };
+        let client = Stripe::new(Options {
+            api_base: stripe.url(),
+            stripe_version: setting.shape.stripe_version.clone(),
+            keys: AppKeys {
+                live: Some(SecretToken::new(app.api_key_live.clone())),
+                test: Some(SecretToken::new(app.api_key_test.clone())),
+            },
+            max_rps: 100_000,
+            timeout: Duration::from_secs(5),
+        })?;
+        let client =
+            if setting.sockets { client } else { client.within(double(&stripe, &doors)) };
         let steward = Steward {
-            store: table.store()?,
+            store: store(),
             keyring: keyring(),
-            stripe: Stripe::new(Options {
-                api_base: stripe.url(),
-                stripe_version: setting.shape.stripe_version.clone(),
-                keys: AppKeys {
-                    live: Some(SecretToken::new(app.api_key_live.clone())),
-                    test: Some(SecretToken::new(app.api_key_test.clone())),
-                },
-                max_rps: 100_000,
-                timeout: Duration::from_secs(5),
-            })?,
+            stripe: client,
             policy: policy.clone(),
             shape: setting.shape,
             app: app.id.clone(),
             clock: clock.clone(),
-            draw: || 4,
+            draw: setting.draw,
         };
         let link = |suffix: &str| {
             let form = if setting.oauth {
@@ -162,10 +187,10 @@ impl World {
             SecretToken::new("whsec_being_rolled_out".to_owned()),
             SecretToken::new(WEBHOOK_SECRET.to_owned()),
         ]);
-        let webhook = WebhookParts { store: table.store()?, secrets, clock: clock.clone() };
-        let service = Service { store: table.store()?, keyring: keyring(), policy, clock };
+        let webhook = WebhookParts { store: store(), secrets, clock: clock.clone() };
+        let service = Service { store: store(), keyring: keyring(), policy, clock };
         let refused = tokio::sync::Mutex::default();
-        Ok(Self { clock: millis, stripe, table, kms, install, webhook, service, refused })
+        Ok(Self { clock: millis, doors, stripe, table, kms, install, webhook, service, refused })
     }
 
     /// What changes keys.
@@ -216,11 +241,10 @@ impl World {
         form.push(("account".into(), at.id.to_string()));
         form.push(("decision".into(), decision.into()));
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
         let request = http::Request::post(&link)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Body::from(body))?;
-        let answer = client.request(request).await?;
+            .body(body.into_bytes())?;
+        let answer = self.stripe.answer(request).await.context("the marketplace answers")?;
         ensure!(answer.status() == StatusCode::SEE_OTHER, "the marketplace sends the browser back");
         let back = answer.headers().get(header::LOCATION).context("back to where")?.to_str()?;
         let back = url::Url::parse(back)?;
@@ -335,7 +359,7 @@ impl World {
 
     /// Every row of the table as the engine stores it.
     pub fn rows(&self) -> anyhow::Result<Vec<serde_json::Value>> {
-        let scan = serde_json::json!({ "TableName": crate::table::NAME });
+        let scan = serde_json::json!({ "TableName": NAME });
         let answer = self.table.database().scan(serde_json::from_value(scan)?)?;
         let answer = serde_json::to_value(answer)?;
         Ok(answer["Items"].as_array().cloned().unwrap_or_default())
@@ -369,6 +393,18 @@ pub fn text_of(reply: &Reply, name: header::HeaderName) -> Option<String> {
 /// A body as JSON.
 pub fn json_of(reply: &Reply) -> anyhow::Result<serde_json::Value> {
     Ok(serde_json::from_slice(reply.body())?)
+}
+
+/// Stripe behind its door.
+fn double(stripe: &FakeStripe, doors: &Doors) -> InProcess {
+    let (stripe, doors) = (stripe.clone(), doors.clone());
+    Arc::new(move |request| {
+        let (stripe, doors) = (stripe.clone(), doors.clone());
+        Box::pin(async move {
+            let method = request.method().to_string();
+            doors.pass(Peer::Stripe, &method, stripe.answer(request)).await.flatten()
+        })
+    })
 }
 
 fn destination(payload: Payload) -> Destination {

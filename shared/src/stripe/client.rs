@@ -12,9 +12,11 @@ use super::error::{Error, Misconfigured};
 use super::pace::Pace;
 use super::retry::{self, Decision, Effect, Outcome, Rest};
 use super::tls;
+use super::transport::{Failed, Transport};
 use crate::domain::id::{AccountId, EventId};
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{Kind, Mode};
+use crate::http::InProcess;
 
 /// How to reach Stripe, and as whom.
 #[expect(missing_debug_implementations, reason = "it holds the app's keys")]
@@ -44,7 +46,7 @@ pub struct AppKeys {
 /// The client. One a process: it holds the connections and the pace.
 #[expect(missing_debug_implementations, reason = "it holds the app's keys")]
 pub struct Stripe {
-    http: reqwest::Client,
+    transport: Transport,
     base: Url,
     pub(super) stripe_version: String,
     keys: AppKeys,
@@ -121,13 +123,20 @@ impl Stripe {
             return Err(Misconfigured::Rate);
         }
         Ok(Self {
-            http: tls::http_client(options.timeout)?,
+            transport: Transport::new(tls::http_client(options.timeout)?),
             base,
             stripe_version: options.stripe_version,
             keys: options.keys,
             pace: Pace::new(options.max_rps),
             rest: Rest::STRIPE,
         })
+    }
+
+    /// Speaks to a double within this process, and rests for nobody between attempts.
+    pub fn within(mut self, double: InProcess) -> Self {
+        self.transport.within(double);
+        self.rest.first = Duration::ZERO;
+        self
     }
 
     /// Rests only briefly between attempts.
@@ -187,7 +196,7 @@ impl Stripe {
 
     /// Makes a call once. Of a failure it says for the caller what it is, and for `retry` how it came.
     async fn attempt(&self, call: &Call<'_>) -> Result<Answer, (Error, Outcome)> {
-        let mut response = self.request(call).send().await.map_err(not_answered)?;
+        let mut response = self.transport.send(self.request(call)).await.map_err(not_sent)?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let body = answer::read_body(&mut response).await.map_err(not_answered)?;
@@ -205,7 +214,7 @@ impl Stripe {
 
     fn request(&self, call: &Call<'_>) -> reqwest::RequestBuilder {
         let mut request = self
-            .http
+            .transport
             .request(call.method.clone(), call.url.clone())
             .header(AUTHORIZATION, call.auth.clone());
         if let Some(version) = call.stripe_version {
@@ -237,6 +246,13 @@ pub(super) fn authorization(text: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(text).map_err(|_| Error::Unsendable)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn not_sent(failed: Failed) -> (Error, Outcome) {
+    match failed {
+        Failed::Network(error) => not_answered(error),
+        Failed::HungUp => (Error::Interrupted("the double hung up".into()), Outcome::Interrupted),
+    }
 }
 
 /// What it means that an attempt brought no whole answer.

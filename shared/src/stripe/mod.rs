@@ -18,6 +18,7 @@ mod retry;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod transport;
 
 pub use client::{AppKeys, Options, Stripe};
 pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};

@@ -81,7 +81,7 @@ async fn survives(
         world.stripe.clear_faults();
         world.stripe.log().len() > calls + n as usize
     };
-    let table_waits = world.table.heal();
+    let table_waits = world.doors.heal() == 0;
     let hit = match cut {
         Cut::TableBefore | Cut::TableAfter | Cut::Killed => !table_waits,
         Cut::StripeBefore | Cut::StripeAfter | Cut::StripeLost => stripe_hit,
