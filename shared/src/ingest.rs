@@ -5,10 +5,11 @@ use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::event::{Notification, Topic};
 use crate::domain::id::KeyId;
 use crate::domain::lifecycle::State;
+use crate::domain::policy::Policy;
 use crate::domain::slot::{Generation, Slot};
 use crate::domain::time::Timestamp;
 use crate::steward::{Error, Steward};
-use crate::store::EventRef;
+use crate::store::{Due, EventRef};
 use crate::stripe::Refusal;
 
 /// What became of an event.
@@ -36,7 +37,17 @@ impl Steward {
             self.store.close_event(&event, now).await?;
             return Ok(Ingested::Nothing);
         };
+        let orders = self.orders().await?;
+        // After a restore, what a key came to is the reconciliation's to say, not an old event's.
+        let is_of_the_past = event.topic.names_a_key()
+            && (orders.report_only.is_some() || account.head.epoch < orders.epoch);
         if account.is_leased(now) {
+            return Ok(Ingested::Deferred);
+        }
+        if is_of_the_past {
+            self.drive(account, Actor::Event, deadline).await?;
+            let due = Due::Event((&event).into());
+            self.store.set_aside(&due, now, now.plus(Policy::HELD_BACK)).await?;
             return Ok(Ingested::Deferred);
         }
         let mut change = Change::of(account, now, Actor::Event);
@@ -51,7 +62,7 @@ impl Steward {
             return Ok(Ingested::Deferred);
         }
         change.finish(&event);
-        let held = self.settle(&mut change)?;
+        let held = self.settle(&mut change, &orders)?;
         match self.record(change).await? {
             Some(account) => {
                 self.drive_held(account, held, Actor::Event, deadline).await?;

@@ -6,6 +6,7 @@
 
 pub mod class;
 pub mod domain;
+mod emergency;
 pub mod http;
 pub mod ingest;
 pub mod install;

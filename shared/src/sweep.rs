@@ -44,6 +44,8 @@ impl Steward {
     ///
     /// One account's failure is logged and leaves the others alone. No work starts after `deadline`.
     pub async fn sweep(&self, deadline: Timestamp) -> Result<Swept, Error> {
+        let standing = self.standing().await?;
+        self.summon(&standing, deadline).await?;
         let mut swept = Swept::default();
         for shard in 0..SHARDS {
             let now = self.clock.now();

@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keysteward::domain::account::{Account, Change, Hold, HoldReason, Status};
+use keysteward::domain::account::{Account, Change, Hold, HoldReason, Reconciled, Status};
 use keysteward::domain::audit::{self, Action, Actor, Entry, Phase};
 use keysteward::domain::id::{AccountId, KeyId, Kid};
 use keysteward::domain::intent::{Asking, How, Intent, PublicKey, RequestShape};
 use keysteward::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
+use keysteward::domain::orders::Orders;
 use keysteward::domain::plan::{Because, Plan, Step, plan};
-use keysteward::domain::policy::{Choice, OnUninstall, OnUserExpire, Policy, Strategy as Rotation};
+use keysteward::domain::policy::{
+    Choice, OnDrift, OnUninstall, OnUserExpire, Policy, Strategy as Rotation,
+};
 use keysteward::domain::sealed::{KeyPair, Material, Sealed, Wrapped};
 use keysteward::domain::slot::{AccountRef, Generation, Kind, Mode, Slot, SlotName};
 use keysteward::domain::time::Timestamp;
@@ -40,6 +43,7 @@ enum Outside {
 
 struct Model {
     policy: Policy,
+    orders: Orders,
     account: Account,
     now: Timestamp,
     trail: Vec<Entry>,
@@ -50,8 +54,14 @@ impl Model {
     fn new(policy: Policy) -> Self {
         let now = Timestamp::from_seconds(1_700_000_000).unwrap();
         let at = AccountRef::new(Mode::Test, AccountId::parse("acct_1").unwrap());
-        let mut model =
-            Self { policy, account: Account::new(at, now), now, trail: vec![], minted: 0 };
+        let mut model = Self {
+            policy,
+            orders: Orders::default(),
+            account: Account::new(at, now),
+            now,
+            trail: vec![],
+            minted: 0,
+        };
         model.change(|change| {
             change.set_status(Status::Installed { since: now }, Action::Install);
             for kind in [Kind::Secret, Kind::Publishable] {
@@ -69,7 +79,7 @@ impl Model {
     }
 
     fn plan(&self) -> Plan {
-        plan(self.now, &self.policy, &self.account)
+        plan(self.now, &self.policy, &self.orders, &self.account)
     }
 
     /// Carries out what is due until nothing is, with `answers` as the world's answers, then good ones.
@@ -90,6 +100,9 @@ impl Model {
         let (now, draw) = (self.now, u64::from(self.minted));
         let because = Some(because);
         match step {
+            Step::Reconcile => {
+                self.change(|change| change.reconciled(Reconciled { at: now, drift: 0 }))
+            }
             Step::Request { slot, from } => self.request(&slot, from),
             Step::Ask(slot, generation) => match answers.next().unwrap_or(Answer::Good) {
                 Answer::Good | Answer::DoesNotOpen => self.answer(&slot, generation),
@@ -366,6 +379,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                 strategy,
                 on_user_expire,
                 on_uninstall,
+                on_drift: OnDrift::Report,
             })
             .unwrap()
         },

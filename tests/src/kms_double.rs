@@ -15,10 +15,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
-use keysteward::http::Reply;
-use keysteward::runtime::aws::Aws;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keysteward::http::Reply;
+use keysteward::runtime::aws::Aws;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

@@ -7,7 +7,9 @@ pub mod kms_double;
 mod pairs;
 pub mod race;
 pub mod table;
+mod witness;
 pub mod world;
 
 pub use kms_double::KmsDouble;
+pub use witness::Witness;
 pub use world::{Setting, World};

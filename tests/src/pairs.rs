@@ -19,7 +19,8 @@ pub(crate) fn from_the_pool(_: Bits) -> BoxFuture<'static, Result<(PrivateKey, S
     });
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let pair = POOL.get(NEXT.fetch_add(1, Ordering::Relaxed) % POOL_SIZE);
-    let pair = pair.map(|(der, pem)| (PrivateKey::from_pkcs8(Zeroizing::new(der.clone())), pem.clone()));
+    let pair =
+        pair.map(|(der, pem)| (PrivateKey::from_pkcs8(Zeroizing::new(der.clone())), pem.clone()));
     Box::pin(async move { pair.ok_or(Error::Generate) })
 }
 

@@ -56,16 +56,16 @@ pub async fn race<A, B>(
                 },
             };
             STEPPED.set(false);
-            if is_first {
-                match first.as_mut().poll(context) {
-                    Poll::Ready(done) => a = Some(done),
-                    Poll::Pending => first_waits = !STEPPED.get(),
-                }
+            let waits = if is_first { &mut first_waits } else { &mut second_waits };
+            let polled = if is_first {
+                first.as_mut().poll(context).map(|done| a = Some(done))
             } else {
-                match second.as_mut().poll(context) {
-                    Poll::Ready(done) => b = Some(done),
-                    Poll::Pending => second_waits = !STEPPED.get(),
-                }
+                second.as_mut().poll(context).map(|done| b = Some(done))
+            };
+            *waits = polled.is_pending() && !STEPPED.get();
+            if !*waits {
+                // It got on, and may have let go what the other waits for.
+                (first_waits, second_waits) = (false, false);
             }
         };
         RACING.set(false);

@@ -114,9 +114,9 @@ impl Table {
         self.doors.hold(Peer::Table, skip)
     }
 
-    /// Ends a fault.
-    pub fn heal(&self) {
-        self.doors.heal();
+    /// Ends a fault. Answers whether it was still waiting for its call.
+    pub fn heal(&self) -> bool {
+        self.doors.heal() == 0
     }
 
     async fn answer(&self, headers: &HeaderMap, body: &[u8]) -> Reply {
@@ -139,7 +139,8 @@ async fn pass_on(State(table): State<Table>, headers: HeaderMap, body: Bytes) ->
     table.answer(&headers, &body).await.map(Body::from)
 }
 
-const REFUSAL: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceInUseException","message":"injected"}"#;
+const REFUSAL: &str =
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceInUseException","message":"injected"}"#;
 
 /// The table's name in tests.
 pub const NAME: &str = "keysteward-test";

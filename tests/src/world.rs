@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use fake_stripe::{AccountSpec, Deliver, Destination, FakeStripe, Payload};
 use http::{Method, StatusCode, header};
 use keysteward::domain::account::Account;
+use keysteward::domain::audit::Actor;
 use keysteward::domain::id::AccountId;
 use keysteward::domain::intent::RequestShape;
 use keysteward::domain::policy::{Choice, Policy};
@@ -23,8 +24,8 @@ use keysteward::runtime::clock::Clock;
 use keysteward::runtime::lambda::Put;
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
-use keysteward::steward::Steward;
-use keysteward::store::{EventRef, Store};
+use keysteward::steward::{OrderBook, Steward};
+use keysteward::store::{Due, EventRef, SHARDS, Store};
 use keysteward::stripe::{AppKeys, Options, Stripe};
 use keysteward::sweep::Swept;
 use keysteward::vault::Keyring;
@@ -36,6 +37,7 @@ use crate::door::{Doors, Peer};
 use crate::kms_double::KmsDouble;
 use crate::pairs::from_the_pool;
 use crate::table::{NAME, Table};
+use crate::witness::Witness;
 
 /// What a test may choose.
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ pub struct World {
     clock: Arc<AtomicI64>,
     /// Where calls to the table, KMS and Stripe are counted, failed and held.
     pub doors: Doors,
+    /// What was wrong with calls to Stripe at the moment they were made.
+    pub witness: Witness,
     /// Stripe.
     pub stripe: FakeStripe,
     /// The table.
@@ -131,6 +135,7 @@ impl World {
         let doors = Doors::default();
         let table = Table::behind(doors.clone()).await?;
         let kms = KmsDouble::new(doors.clone())?;
+        let witness = Witness::of(table.database());
         let (to_table, to_kms) = if setting.sockets {
             (table.aws_over_http().await?, Aws::local(&kms.listen().await?)?)
         } else {
@@ -155,8 +160,11 @@ impl World {
             max_rps: 100_000,
             timeout: Duration::from_secs(5),
         })?;
-        let client =
-            if setting.sockets { client } else { client.within(double(&stripe, &doors)) };
+        let client = if setting.sockets {
+            client
+        } else {
+            client.within(double(&stripe, &doors, &witness, &millis))
+        };
         let steward = Steward {
             store: store(),
             keyring: keyring(),
@@ -166,6 +174,7 @@ impl World {
             app: app.id.clone(),
             clock: clock.clone(),
             draw: setting.draw,
+            orders: OrderBook::default(),
         };
         let link = |suffix: &str| {
             let form = if setting.oauth {
@@ -189,8 +198,22 @@ impl World {
         ]);
         let webhook = WebhookParts { store: store(), secrets, clock: clock.clone() };
         let service = Service { store: store(), keyring: keyring(), policy, clock };
+        // A bundle that has run before: its own row is there, and this process has read it.
+        install.steward.standing().await?;
+        table.reset();
         let refused = tokio::sync::Mutex::default();
-        Ok(Self { clock: millis, doors, stripe, table, kms, install, webhook, service, refused })
+        Ok(Self {
+            clock: millis,
+            doors,
+            witness,
+            stripe,
+            table,
+            kms,
+            install,
+            webhook,
+            service,
+            refused,
+        })
     }
 
     /// What changes keys.
@@ -264,6 +287,36 @@ impl World {
     pub async fn sweep(&self) -> anyhow::Result<Swept> {
         let deadline = self.now().plus(Duration::from_secs(600));
         Ok(keysteward_rotate::run(self.steward(), deadline).await?)
+    }
+
+    /// The shards of the due index that hold anything now, whenever it is due.
+    pub async fn shards(&self) -> anyhow::Result<Vec<u8>> {
+        let (store, mut held) = (&self.steward().store, Vec::new());
+        let at_last = self.now().plus(Duration::from_secs(3650 * 86_400));
+        for shard in 0..SHARDS {
+            if !store.due(shard, at_last, 1).await?.is_empty() {
+                held.push(shard);
+            }
+        }
+        Ok(held)
+    }
+
+    /// As [`World::sweep`], but of these shards, and one thing after the other. What fails is a log line to
+    /// the schedule, so it is none here. Answers how much was taken.
+    pub async fn sweep_shards(&self, shards: &[u8]) -> usize {
+        let deadline = self.now().plus(Duration::from_secs(600));
+        let (steward, mut taken) = (self.steward(), 0);
+        for shard in shards {
+            let Ok(due) = steward.store.due(*shard, self.now(), 100).await else { continue };
+            taken += due.len();
+            for due in due {
+                match due {
+                    Due::Account(at) => drop(steward.advance(&at, Actor::Sweep, deadline).await),
+                    Due::Event(event) => drop(steward.ingest(&event, deadline).await),
+                }
+            }
+        }
+        taken
     }
 
     /// Sweeps every minute until there is nothing to do.
@@ -357,6 +410,23 @@ impl World {
         self.steward().store.load(at).await?.context("the account is stored")
     }
 
+    /// Carries on from a copy of the table's rows, in a table of its own, as after a point-in-time restore:
+    /// Stripe, KMS and the clock are where they were, and every process is new.
+    pub async fn restore(&mut self, rows: Vec<serde_json::Value>) -> anyhow::Result<()> {
+        let table = Table::behind(self.doors.clone()).await?;
+        for row in rows {
+            let put = serde_json::json!({ "TableName": NAME, "Item": row });
+            table.database().put_item(serde_json::from_value(put)?)?;
+        }
+        self.install.steward.store = table.store()?;
+        self.install.steward.orders = OrderBook::default();
+        self.webhook.store = table.store()?;
+        self.service.store = table.store()?;
+        self.witness.watch(table.database());
+        self.table = table;
+        Ok(())
+    }
+
     /// Every row of the table as the engine stores it.
     pub fn rows(&self) -> anyhow::Result<Vec<serde_json::Value>> {
         let scan = serde_json::json!({ "TableName": NAME });
@@ -395,11 +465,18 @@ pub fn json_of(reply: &Reply) -> anyhow::Result<serde_json::Value> {
     Ok(serde_json::from_slice(reply.body())?)
 }
 
-/// Stripe behind its door.
-fn double(stripe: &FakeStripe, doors: &Doors) -> InProcess {
+/// Stripe behind its door, with a witness before it.
+fn double(
+    stripe: &FakeStripe,
+    doors: &Doors,
+    witness: &Witness,
+    clock: &Arc<AtomicI64>,
+) -> InProcess {
     let (stripe, doors) = (stripe.clone(), doors.clone());
+    let (witness, clock) = (witness.clone(), clock.clone());
     Arc::new(move |request| {
         let (stripe, doors) = (stripe.clone(), doors.clone());
+        witness.see(&request, clock.load(Ordering::SeqCst));
         Box::pin(async move {
             let method = request.method().to_string();
             doors.pass(Peer::Stripe, &method, stripe.answer(request)).await.flatten()

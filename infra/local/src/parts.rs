@@ -15,7 +15,7 @@ use keysteward::runtime::assemble::WebhookParts;
 use keysteward::runtime::clock::{Clock, draw};
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
-use keysteward::steward::Steward;
+use keysteward::steward::{OrderBook, Steward};
 use keysteward::store::Store;
 use keysteward::stripe::{self, AppKeys, Stripe};
 use keysteward::vault::local::LocalVault;
@@ -56,6 +56,7 @@ impl Parts {
             app: self.app.id.clone(),
             clock: self.clock.clone(),
             draw,
+            orders: OrderBook::default(),
         })
     }
 

@@ -1,14 +1,16 @@
 //! One account in one mode as it is loaded, and a change to it as it is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::audit::{self, Action, Actor, Entry, Phase};
 use super::event::Notification;
-use super::id::Kid;
+use super::id::{KeyId, Kid};
 use super::intent::Intent;
-use super::lifecycle::{Happened, Illegal, State};
+use super::lifecycle::{Ending, Happened, Illegal, State};
+use super::orders::Epoch;
 use super::plan::Because;
 use super::policy::Policy;
 use super::sealed::KeyPair;
@@ -45,6 +47,30 @@ pub struct Head {
     pub audit: audit::Head,
     /// The earliest deadline of anything in the account; `None` when nothing waits.
     pub due_at: Option<Timestamp>,
+    /// The restore of the table since which the account was reconciled; behind it, nothing is done.
+    #[serde(default)]
+    pub epoch: Epoch,
+    /// When Stripe's list is next held against the account; `None`: at once.
+    #[serde(default)]
+    pub reconcile_at: Option<Timestamp>,
+    /// How that went last.
+    #[serde(default)]
+    pub reconciled: Option<Reconciled>,
+    /// Up to when Stripe's own record of events was read.
+    #[serde(default)]
+    pub events_read_to: Option<Timestamp>,
+    /// Since when an operator wants no rotation by age here.
+    #[serde(default)]
+    pub paused_since: Option<Timestamp>,
+}
+
+/// How Stripe's list compared to the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciled {
+    /// When.
+    pub at: Timestamp,
+    /// How many differences stand: what was set right is not counted.
+    pub drift: u32,
 }
 
 /// Whether the app is installed on the account.
@@ -129,6 +155,11 @@ impl Account {
                 lease_until: None,
                 audit: audit::Head::default(),
                 due_at: None,
+                epoch: 0,
+                reconcile_at: Some(now.plus(Policy::RECONCILE_EVERY)),
+                reconciled: None,
+                events_read_to: Some(now),
+                paused_since: None,
             },
             slots: BTreeMap::new(),
             generations: BTreeMap::new(),
@@ -341,6 +372,49 @@ impl Change {
         }
     }
 
+    /// Takes a key into the working set that Stripe has and no generation knows, to be retired: nobody can
+    /// read its secret. `false` when there is no such slot.
+    pub fn adopt(&mut self, slot: &Slot, key: KeyId, dies_at: Timestamp) -> bool {
+        let Some(state) = self.account.slots.get_mut(slot) else { return false };
+        let generation = state.next;
+        state.next = generation.next();
+        let retiring = State::Retiring {
+            key,
+            material: None,
+            dies_at,
+            try_at: dies_at,
+            attempts: 0,
+            ending: Ending::Superseded,
+        };
+        self.touched.insert(RowName::Slot(slot.clone()));
+        self.touched.insert(RowName::Key(slot.clone(), generation));
+        self.account.generations.insert((slot.clone(), generation), retiring);
+        let about = Some((slot, generation));
+        self.entry(Action::Retire, Phase::Begin, about, Some(Because::KeyIsOrphaned), None);
+        true
+    }
+
+    /// Lets the account act after a restore. Its generations go on with numbers that cannot have been used
+    /// since the copy was made: with the number, the idempotency key would be that of another call (I3).
+    pub fn enter_epoch(&mut self, epoch: Epoch) {
+        self.account.head.epoch = epoch;
+        for (slot, state) in &mut self.account.slots {
+            state.next = state.next.skip(GENERATIONS_A_COPY_MAY_LACK);
+            self.touched.insert(RowName::Slot(slot.clone()));
+        }
+    }
+
+    /// Records how the account compared to Stripe's list; the next comparison is due in a day.
+    pub fn reconciled(&mut self, reconciled: Reconciled) {
+        self.account.head.reconciled = Some(reconciled);
+        self.account.head.reconcile_at = Some(self.now.plus(Policy::RECONCILE_EVERY));
+    }
+
+    /// Puts off a comparison that could not be made.
+    pub fn put_off_reconciling(&mut self, pause: Duration) {
+        self.account.head.reconcile_at = Some(self.now.plus(pause));
+    }
+
     /// Marks an event's row done within this change.
     pub fn finish(&mut self, event: &Notification) {
         self.finished = Some(event.clone());
@@ -425,3 +499,6 @@ fn outcome_of(state: &State) -> String {
 fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
+
+/// A copy is at most 35 days old and a key is rotated at most daily, emergencies aside.
+const GENERATIONS_A_COPY_MAY_LACK: u32 = 1000;

@@ -58,6 +58,8 @@ pub enum Action {
     Request,
     /// Stripe told us of something.
     Notice,
+    /// Stripe's list was held against the account.
+    Reconcile,
 }
 
 /// Where in an action an entry stands.

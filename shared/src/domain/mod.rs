@@ -2,10 +2,12 @@
 
 pub mod account;
 pub mod audit;
+pub mod drift;
 pub mod event;
 pub mod id;
 pub mod intent;
 pub mod lifecycle;
+pub mod orders;
 pub mod plan;
 pub mod policy;
 pub mod sealed;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::account::{Account, HoldReason, Status};
 use super::id::Kid;
 use super::lifecycle::{Doom, DoomedBy, Ending, State};
+use super::orders::Orders;
 use super::policy::{OnUninstall, OnUserExpire, Policy, Strategy};
 use super::sealed::Material;
 use super::slot::{Generation, Slot};
@@ -48,6 +49,8 @@ pub enum Step {
     Prove(Slot, Generation),
     /// Make it the slot's current key.
     Promote(Slot, Generation),
+    /// Hold Stripe's list against the account.
+    Reconcile,
     /// Ask Stripe whether the current key still stands.
     LookAt(Slot, Generation),
     /// End the key at Stripe and see it dead.
@@ -72,6 +75,8 @@ pub enum Because {
     SlotIsEmpty,
     /// The key's time has come.
     RotationIsDue,
+    /// An operator ordered keys to be replaced before their time.
+    EmergencyIsOn,
     /// Stripe will end the key although no successor was made.
     KeyIsDoomed,
     /// An intent is recorded and its outcome is not.
@@ -82,6 +87,10 @@ pub enum Because {
     KeyIsProven,
     /// A day has passed since Stripe was last asked.
     ItIsTimeToLook,
+    /// The table was restored: what it says may be of the past.
+    TableWasRestored,
+    /// Stripe has a key of ours that the table does not know.
+    KeyIsOrphaned,
     /// The overlap is over.
     OverlapIsOver,
     /// The key that replaced it is gone and another is not there yet.
@@ -102,42 +111,215 @@ pub enum Because {
 ///
 /// No clock, I/O or randomness: the same arguments give the same plan, and a plan that was carried out
 /// leaves nothing of itself to do.
-pub fn plan(now: Timestamp, policy: &Policy, account: &Account) -> Plan {
+pub fn plan(now: Timestamp, policy: &Policy, orders: &Orders, account: &Account) -> Plan {
     let mut plan = Plan::default();
+    let rules = Rules { now, policy, orders, account };
     match account.head.status {
         Status::Installed { .. } => {
-            for slot in account.slots.keys() {
-                plan_slot(&mut plan, now, policy, account, slot);
+            rules.plan_reconciling(&mut plan);
+            if rules.may_act() {
+                for slot in account.slots.keys() {
+                    rules.plan_slot(&mut plan, slot);
+                }
             }
         }
-        Status::Uninstalled { .. } => plan_uninstalled(&mut plan, policy, account),
+        Status::Uninstalled { .. } => rules.plan_uninstalled(&mut plan),
     }
-    plan_forgetting(&mut plan, now, account);
-    plan_shredding(&mut plan, now, account);
+    // Nothing is thrown away on the word of a copy.
+    if orders.report_only.is_none() {
+        rules.plan_forgetting(&mut plan);
+        rules.plan_shredding(&mut plan);
+    }
     plan
 }
 
-fn plan_slot(plan: &mut Plan, now: Timestamp, policy: &Policy, account: &Account, slot: &Slot) {
-    plan_acquiring(plan, now, policy, account, slot);
-    if let Some((generation, State::Current { look_at, .. })) = account.current(slot) {
-        plan.at(*look_at, now, Step::LookAt(slot.clone(), generation), Because::ItIsTimeToLook);
+/// What one plan is made from.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    now: Timestamp,
+    policy: &'a Policy,
+    orders: &'a Orders,
+    account: &'a Account,
+}
+
+impl Rules<'_> {
+    /// After a restore the table tells of the past: whoever acted on it could end the key in use. An account
+    /// acts again once it was reconciled and somebody has let the bundle act.
+    fn may_act(&self) -> bool {
+        self.orders.report_only.is_none() && self.account.head.epoch >= self.orders.epoch
     }
-    for (generation, state) in account.generations_of(slot) {
-        let State::Retiring { try_at, ending, .. } = state else {
-            continue;
+
+    fn plan_reconciling(&self, plan: &mut Plan) {
+        let head = &self.account.head;
+        let is_stale = match self.orders.report_only {
+            Some(since) => head.reconciled.is_none_or(|reconciled| reconciled.at < since),
+            None => head.epoch < self.orders.epoch,
         };
-        if *ending == Ending::Superseded && !may_end_superseded(account, slot) {
-            let step = Step::Spare(slot.clone(), generation);
-            plan.at(*try_at, now, step, Because::LastKeyKnownToWork);
-            continue;
+        let at = head.reconcile_at.unwrap_or(self.now);
+        if !is_stale {
+            return plan.at(at, self.now, Step::Reconcile, Because::ItIsTimeToLook);
         }
-        let because = match ending {
-            Ending::Lost => Because::SecretIsLost,
-            Ending::Superseded | Ending::Expired | Ending::RevokedByUser | Ending::Uninstalled => {
-                Because::OverlapIsOver
+        // Within the pause after a list that could not be had, it is not asked for again.
+        let was_missed = at > self.now && at <= self.now.plus(Policy::LOOK_AGAIN);
+        let at = if was_missed { at } else { self.now };
+        plan.at(at, self.now, Step::Reconcile, Because::TableWasRestored);
+    }
+
+    fn plan_slot(&self, plan: &mut Plan, slot: &Slot) {
+        self.plan_acquiring(plan, slot);
+        if let Some((generation, State::Current { look_at, .. })) = self.account.current(slot) {
+            plan.at(
+                *look_at,
+                self.now,
+                Step::LookAt(slot.clone(), generation),
+                Because::ItIsTimeToLook,
+            );
+        }
+        for (generation, state) in self.account.generations_of(slot) {
+            let State::Retiring { try_at, ending, .. } = state else {
+                continue;
+            };
+            if *ending == Ending::Superseded && !may_end_superseded(self.account, slot) {
+                let step = Step::Spare(slot.clone(), generation);
+                plan.at(*try_at, self.now, step, Because::LastKeyKnownToWork);
+                continue;
             }
+            let because = match ending {
+                Ending::Lost => Because::SecretIsLost,
+                Ending::Superseded
+                | Ending::Expired
+                | Ending::RevokedByUser
+                | Ending::Uninstalled => Because::OverlapIsOver,
+            };
+            plan.at(*try_at, self.now, Step::Retire(slot.clone(), generation), because);
+        }
+    }
+
+    /// The way of a slot to its key: at most one step, the first of these rules that applies.
+    fn plan_acquiring(&self, plan: &mut Plan, slot: &Slot) {
+        if let Some(hold) = self.account.slots.get(slot).and_then(|state| state.hold) {
+            match hold.until {
+                Some(until) if until <= self.now => {}
+                Some(until) => return plan.wake(until),
+                None => return,
+            }
+        }
+        if let Some((generation, state)) = self.account.pending(slot) {
+            return match state {
+                State::Requested { .. } => {
+                    plan.now(Step::Ask(slot.clone(), generation), Because::IntentIsOpen);
+                }
+                State::Issued { .. } => {
+                    plan.now(Step::Prove(slot.clone(), generation), Because::AnswerIsUnproven);
+                }
+                State::Proven { .. } => {
+                    plan.now(Step::Promote(slot.clone(), generation), Because::KeyIsProven);
+                }
+                State::Current { .. }
+                | State::Retiring { .. }
+                | State::Ended { .. }
+                | State::Undecryptable { .. }
+                | State::NeedsOperator { .. } => {}
+            };
+        }
+        if needs_operator(self.account, slot) {
+            return;
+        }
+        match self.account.current(slot) {
+            Some((generation, state @ State::Current { rotates_at, doom, .. })) => match doom {
+                Some(doom) => self.plan_doomed(plan, slot, generation, *doom),
+                None => self.plan_rotation(plan, slot, generation, state, *rotates_at),
+            },
+            Some(_) | None => {
+                plan.now(Step::Request { slot: slot.clone(), from: None }, Because::SlotIsEmpty);
+            }
+        }
+    }
+
+    /// A key that Stripe already counts as rotated cannot be rotated again: its successor is created.
+    fn plan_doomed(&self, plan: &mut Plan, slot: &Slot, generation: Generation, doom: Doom) {
+        match (doom.by, self.policy.on_user_expire()) {
+            (DoomedBy::SomebodyElse, OnUserExpire::Hold) => {
+                let step = Step::Close(slot.clone(), generation, Ending::RevokedByUser);
+                plan.at(doom.at, self.now, step, Because::KeyHasDied);
+            }
+            (DoomedBy::LostAnswer, OnUserExpire::Hold | OnUserExpire::Reissue)
+            | (DoomedBy::SomebodyElse, OnUserExpire::Reissue) => {
+                plan.now(Step::Request { slot: slot.clone(), from: None }, Because::KeyIsDoomed);
+            }
+        }
+    }
+
+    /// A rotation by age, or by an operator's order.
+    fn plan_rotation(
+        &self,
+        plan: &mut Plan,
+        slot: &Slot,
+        generation: Generation,
+        state: &State,
+        rotates_at: Option<Timestamp>,
+    ) {
+        let emergency = self.orders.emergency.as_ref();
+        let is_condemned =
+            emergency.is_some_and(|it| it.condemns(&self.account.at, slot.kind, state));
+        let (at, because) = match rotates_at {
+            _ if is_condemned => (self.now, Because::EmergencyIsOn),
+            Some(at) => (at, Because::RotationIsDue),
+            None => return,
         };
-        plan.at(*try_at, now, Step::Retire(slot.clone(), generation), because);
+        let is_held = self.orders.holds_rotations || self.account.head.paused_since.is_some();
+        if is_held && !is_condemned && at <= self.now {
+            return plan.wake(self.now.plus(Policy::HELD_BACK));
+        }
+        let from = match self.policy.strategy() {
+            Strategy::Rotate => Some(generation),
+            Strategy::CreateThenExpire => None,
+        };
+        plan.at(at, self.now, Step::Request { slot: slot.clone(), from }, because);
+    }
+
+    /// A copy may not know of a later installation: then nothing is ended at Stripe on its word.
+    fn plan_uninstalled(&self, plan: &mut Plan) {
+        if self.orders.report_only.is_some() {
+            return plan.wake(self.now.plus(Policy::HELD_BACK));
+        }
+        for ((slot, generation), state) in &self.account.generations {
+            if matches!(state, State::Ended { .. }) {
+                continue;
+            }
+            let (slot, generation) = (slot.clone(), *generation);
+            let step = match (self.policy.on_uninstall(), state.key()) {
+                (OnUninstall::Expire, Some(_)) if self.may_act() => {
+                    Step::Withdraw(slot, generation)
+                }
+                (OnUninstall::Expire | OnUninstall::Keep, _) => {
+                    Step::Close(slot, generation, Ending::Uninstalled)
+                }
+            };
+            plan.now(step, Because::AppIsUninstalled);
+        }
+    }
+
+    fn plan_forgetting(&self, plan: &mut Plan) {
+        for ((slot, generation), state) in &self.account.generations {
+            if let State::Ended { at, .. } = state {
+                let step = Step::Forget(slot.clone(), *generation);
+                plan.at(at.plus(Policy::ENDED_RETENTION), self.now, step, Because::RetentionIsOver);
+            }
+        }
+    }
+
+    fn plan_shredding(&self, plan: &mut Plan) {
+        for (kid, pair) in &self.account.pairs {
+            if self.account.generations.values().any(|state| uses(state, kid)) {
+                continue;
+            }
+            let unused_from = match self.account.head.status {
+                Status::Installed { .. } => pair.made_at.plus(Policy::PAIR_AGE),
+                Status::Uninstalled { at } => at.plus(Policy::UNINSTALL_GRACE),
+            };
+            plan.at(unused_from, self.now, Step::Shred(kid.clone()), Because::PairIsUnused);
+        }
     }
 }
 
@@ -146,90 +328,6 @@ fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
     let hold = account.slots.get(slot).and_then(|state| state.hold);
     account.current(slot).is_some()
         || hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser)
-}
-
-/// The way of a slot to its key: at most one step, the first of these rules that applies.
-fn plan_acquiring(
-    plan: &mut Plan,
-    now: Timestamp,
-    policy: &Policy,
-    account: &Account,
-    slot: &Slot,
-) {
-    if let Some(hold) = account.slots.get(slot).and_then(|state| state.hold) {
-        match hold.until {
-            Some(until) if until <= now => {}
-            Some(until) => return plan.wake(until),
-            None => return,
-        }
-    }
-    if let Some((generation, state)) = account.pending(slot) {
-        return match state {
-            State::Requested { .. } => {
-                plan.now(Step::Ask(slot.clone(), generation), Because::IntentIsOpen);
-            }
-            State::Issued { .. } => {
-                plan.now(Step::Prove(slot.clone(), generation), Because::AnswerIsUnproven);
-            }
-            State::Proven { .. } => {
-                plan.now(Step::Promote(slot.clone(), generation), Because::KeyIsProven);
-            }
-            State::Current { .. }
-            | State::Retiring { .. }
-            | State::Ended { .. }
-            | State::Undecryptable { .. }
-            | State::NeedsOperator { .. } => {}
-        };
-    }
-    if needs_operator(account, slot) {
-        return;
-    }
-    match account.current(slot) {
-        Some((generation, State::Current { rotates_at, doom, .. })) => match doom {
-            Some(doom) => plan_doomed(plan, now, policy, slot, generation, *doom),
-            None => plan_rotation(plan, now, policy, slot, generation, *rotates_at),
-        },
-        Some(_) | None => {
-            plan.now(Step::Request { slot: slot.clone(), from: None }, Because::SlotIsEmpty);
-        }
-    }
-}
-
-/// A key that Stripe already counts as rotated cannot be rotated again: its successor is created.
-fn plan_doomed(
-    plan: &mut Plan,
-    now: Timestamp,
-    policy: &Policy,
-    slot: &Slot,
-    generation: Generation,
-    doom: Doom,
-) {
-    match (doom.by, policy.on_user_expire()) {
-        (DoomedBy::SomebodyElse, OnUserExpire::Hold) => {
-            let step = Step::Close(slot.clone(), generation, Ending::RevokedByUser);
-            plan.at(doom.at, now, step, Because::KeyHasDied);
-        }
-        (DoomedBy::LostAnswer, OnUserExpire::Hold | OnUserExpire::Reissue)
-        | (DoomedBy::SomebodyElse, OnUserExpire::Reissue) => {
-            plan.now(Step::Request { slot: slot.clone(), from: None }, Because::KeyIsDoomed);
-        }
-    }
-}
-
-fn plan_rotation(
-    plan: &mut Plan,
-    now: Timestamp,
-    policy: &Policy,
-    slot: &Slot,
-    generation: Generation,
-    rotates_at: Option<Timestamp>,
-) {
-    let Some(at) = rotates_at else { return };
-    let from = match policy.strategy() {
-        Strategy::Rotate => Some(generation),
-        Strategy::CreateThenExpire => None,
-    };
-    plan.at(at, now, Step::Request { slot: slot.clone(), from }, Because::RotationIsDue);
 }
 
 /// A slot asks a person after one generation that nothing could be done for, or two that do not open.
@@ -248,44 +346,6 @@ fn needs_operator(account: &Account, slot: &Slot) -> bool {
         }
     }
     undecryptable >= 2
-}
-
-fn plan_uninstalled(plan: &mut Plan, policy: &Policy, account: &Account) {
-    for ((slot, generation), state) in &account.generations {
-        if matches!(state, State::Ended { .. }) {
-            continue;
-        }
-        let (slot, generation) = (slot.clone(), *generation);
-        let step = match (policy.on_uninstall(), state.key()) {
-            (OnUninstall::Expire, Some(_)) => Step::Withdraw(slot, generation),
-            (OnUninstall::Expire, None) | (OnUninstall::Keep, _) => {
-                Step::Close(slot, generation, Ending::Uninstalled)
-            }
-        };
-        plan.now(step, Because::AppIsUninstalled);
-    }
-}
-
-fn plan_forgetting(plan: &mut Plan, now: Timestamp, account: &Account) {
-    for ((slot, generation), state) in &account.generations {
-        if let State::Ended { at, .. } = state {
-            let step = Step::Forget(slot.clone(), *generation);
-            plan.at(at.plus(Policy::ENDED_RETENTION), now, step, Because::RetentionIsOver);
-        }
-    }
-}
-
-fn plan_shredding(plan: &mut Plan, now: Timestamp, account: &Account) {
-    for (kid, pair) in &account.pairs {
-        if account.generations.values().any(|state| uses(state, kid)) {
-            continue;
-        }
-        let unused_from = match account.head.status {
-            Status::Installed { .. } => pair.made_at.plus(Policy::PAIR_AGE),
-            Status::Uninstalled { at } => at.plus(Policy::UNINSTALL_GRACE),
-        };
-        plan.at(unused_from, now, Step::Shred(kid.clone()), Because::PairIsUnused);
-    }
 }
 
 fn uses(state: &State, kid: &Kid) -> bool {

@@ -12,6 +12,7 @@ pub struct Policy {
     strategy: Strategy,
     on_user_expire: OnUserExpire,
     on_uninstall: OnUninstall,
+    on_drift: OnDrift,
 }
 
 /// What an operator chooses; `Policy::new` checks it.
@@ -27,6 +28,8 @@ pub struct Choice {
     pub on_user_expire: OnUserExpire,
     /// `KEYSTEWARD_ON_UNINSTALL`.
     pub on_uninstall: OnUninstall,
+    /// `KEYSTEWARD_ON_DRIFT`.
+    pub on_drift: OnDrift,
 }
 
 impl Default for Choice {
@@ -38,6 +41,7 @@ impl Default for Choice {
             strategy: Strategy::Rotate,
             on_user_expire: OnUserExpire::Hold,
             on_uninstall: OnUninstall::Keep,
+            on_drift: OnDrift::Report,
         }
     }
 }
@@ -67,6 +71,15 @@ pub enum OnUninstall {
     Keep,
     /// Also try to expire them, as far as Stripe still lets us.
     Expire,
+}
+
+/// What follows when Stripe's list and the table differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDrift {
+    /// Say so.
+    Report,
+    /// Set it right: orphans are retired after a whole overlap.
+    Apply,
 }
 
 /// A policy that could lose a key, refused by name.
@@ -100,6 +113,10 @@ impl Policy {
     pub const CONSUMER_CACHE: Duration = Duration::from_secs(300);
     /// How often Stripe is asked whether a current key still stands: an event may never have come.
     pub const LOOK_EVERY: Duration = Duration::from_secs(DAY);
+    /// How often Stripe's list is held against an account.
+    pub const RECONCILE_EVERY: Duration = Duration::from_secs(DAY);
+    /// A rotation that is held back is thought of again after this while.
+    pub const HELD_BACK: Duration = Duration::from_secs(600);
     /// How soon it is asked again when it could not say.
     pub const LOOK_AGAIN: Duration = Duration::from_secs(3600);
     /// A key pair older than this is not used for new keys.
@@ -113,8 +130,14 @@ impl Policy {
 
     /// Checks a choice against every bound.
     pub fn new(choice: Choice) -> Result<Self, Refused> {
-        let Choice { rotate_every_days, overlap_minutes, strategy, on_user_expire, on_uninstall } =
-            choice;
+        let Choice {
+            rotate_every_days,
+            overlap_minutes,
+            strategy,
+            on_user_expire,
+            on_uninstall,
+            on_drift,
+        } = choice;
         if !(1..=365).contains(&rotate_every_days) {
             return Err(Refused::RotateEvery);
         }
@@ -132,7 +155,7 @@ impl Policy {
         if overlap * 2 > rotate_every {
             return Err(Refused::OverlapOutlastsRotation);
         }
-        Ok(Self { rotate_every, overlap_minutes, strategy, on_user_expire, on_uninstall })
+        Ok(Self { rotate_every, overlap_minutes, strategy, on_user_expire, on_uninstall, on_drift })
     }
 
     /// How long an old key outlives its replacement, in minutes as Stripe takes it.
@@ -158,6 +181,11 @@ impl Policy {
     /// What follows when a user uninstalls the app.
     pub fn on_uninstall(&self) -> OnUninstall {
         self.on_uninstall
+    }
+
+    /// What follows when Stripe's list and the table differ.
+    pub fn on_drift(&self) -> OnDrift {
+        self.on_drift
     }
 
     /// When a key that became current at `from` is to be replaced.

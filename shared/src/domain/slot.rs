@@ -196,7 +196,12 @@ impl Generation {
 
     /// The generation after this one.
     pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+        self.skip(1)
+    }
+
+    /// The generation `count` after this one; the last there can be is the last.
+    pub fn skip(self, count: u32) -> Self {
+        Self(self.0.saturating_add(count))
     }
 }
 

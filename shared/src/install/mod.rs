@@ -173,11 +173,14 @@ impl Install {
     async fn open(&self, at: &AccountRef) -> Result<Option<Account>, Error> {
         let now = self.steward.clock.now();
         let account = self.steward.store.load(at).await?;
-        let account = account.unwrap_or_else(|| Account::new(at.clone(), now));
+        let mut account = account.unwrap_or_else(|| Account::new(at.clone(), now));
         if account.is_leased(now) {
             return Ok(None);
         }
         let is_new = account.head.version == 0;
+        if is_new {
+            account.head.epoch = self.steward.orders().await?.epoch;
+        }
         let mut change = Change::of(account, now, Actor::Install);
         change.claim();
         // Also when it counts as installed already: an uninstall in between may not have been heard of, and

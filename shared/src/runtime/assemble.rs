@@ -10,7 +10,7 @@ use crate::runtime::clock::{Clock, draw};
 use crate::runtime::secrets::{SecretError, SigningSecrets, StripeSecret};
 use crate::runtime::settings::{Settings, SettingsError};
 use crate::serve::Service;
-use crate::steward::Steward;
+use crate::steward::{OrderBook, Steward};
 use crate::store::Store;
 use crate::stripe::{self, AppKeys, Stripe};
 use crate::vault::Keyring;
@@ -121,6 +121,7 @@ async fn steward_and_rest(
         app: settings.required("KEYSTEWARD_APP_ID")?,
         clock: Clock::system(),
         draw,
+        orders: OrderBook::default(),
     };
     Ok((steward, secret.app_signing_secrets, secret.state_key))
 }

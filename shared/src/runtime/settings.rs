@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::domain::intent::RequestShape;
-use crate::domain::policy::{Choice, OnUninstall, OnUserExpire, Policy, Refused, Strategy};
+use crate::domain::policy::{
+    Choice, OnDrift, OnUninstall, OnUserExpire, Policy, Refused, Strategy,
+};
 use crate::vault::pair::Bits;
 
 /// Why a function does not start. Names the variable, never its value.
@@ -92,6 +94,14 @@ impl<'a> Settings<'a> {
                 ));
             }
         };
+        let on_drift = match self.optional("KEYSTEWARD_ON_DRIFT").as_deref() {
+            None => default.on_drift,
+            Some("report") => OnDrift::Report,
+            Some("apply") => OnDrift::Apply,
+            Some(_) => {
+                return Err(SettingsError::Invalid("KEYSTEWARD_ON_DRIFT", "`report` or `apply`"));
+            }
+        };
         Ok(Policy::new(Choice {
             rotate_every_days: self
                 .number("KEYSTEWARD_ROTATE_EVERY_DAYS", default.rotate_every_days)?,
@@ -99,6 +109,7 @@ impl<'a> Settings<'a> {
             strategy,
             on_user_expire,
             on_uninstall,
+            on_drift,
         })?)
     }
 

@@ -22,6 +22,7 @@ impl Steward {
         change: &mut Change,
         slot: &Slot,
         from: Option<Generation>,
+        overlap_minutes: u32,
         because: Because,
     ) -> Result<(), Error> {
         let now = change.now();
@@ -55,9 +56,7 @@ impl Steward {
             Some((from, state.key()?.clone()))
         });
         let intent = match rotated {
-            Some((from, key)) => {
-                Intent::rotate(&asking, &self.shape, &key, from, self.policy.overlap_minutes())
-            }
+            Some((from, key)) => Intent::rotate(&asking, &self.shape, &key, from, overlap_minutes),
             None => Intent::create(&asking, &self.shape),
         };
         change.request(slot, state.next, intent, because);
@@ -294,12 +293,19 @@ impl Steward {
             return Ok(None);
         };
         let keys = self.stripe.list(&account.at, false).await?;
-        Ok(keys.into_iter().find(|key| {
+        let is_suspect = |key: &ApiKey| {
             let is_ours = key.note.as_deref().is_some_and(|text| is_note_of(text, slot, opened_at));
             let is_known =
                 account.generations_of(slot).any(|(_, state)| state.key() == Some(&key.id));
             is_ours && !is_known && key.created >= intent.asked_at && key.kind == slot.kind
-        }))
+        };
+        for key in keys.into_iter().filter(is_suspect) {
+            // The user may have rotated the same key: the note is copied, the key is the user's.
+            if self.stripe.is_made_by_us(&account.at, &key.id).await? != Some(false) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
     }
 }
 

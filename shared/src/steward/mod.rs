@@ -6,7 +6,9 @@
 
 mod look;
 mod mint;
+mod orders;
 mod prove;
+mod reconcile;
 mod retire;
 mod steps;
 
@@ -15,6 +17,7 @@ use crate::domain::account::{Account, Change};
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::intent::RequestShape;
 use crate::domain::lifecycle::{Happened, Illegal};
+use crate::domain::orders::Orders;
 use crate::domain::plan::plan;
 use crate::domain::policy::Policy;
 use crate::domain::slot::{AccountRef, Slot};
@@ -23,6 +26,9 @@ use crate::runtime::clock::Clock;
 use crate::store::{self, Store};
 use crate::stripe::Stripe;
 use crate::vault::{self, Keyring};
+
+pub use orders::OrderBook;
+pub use reconcile::Report;
 
 /// What the use cases that change keys work with.
 #[expect(missing_debug_implementations, reason = "its client holds the app's keys")]
@@ -43,6 +49,8 @@ pub struct Steward {
     pub clock: Clock,
     /// Random numbers, for jitter.
     pub draw: fn() -> u64,
+    /// What holds for the whole bundle for now.
+    pub orders: OrderBook,
 }
 
 /// How an advance ended.
@@ -72,6 +80,9 @@ pub enum Error {
     /// The event could not be fetched from Stripe.
     #[error("could not fetch the event")]
     Event(#[source] crate::stripe::Error),
+    /// The keys of the account could not be listed or retrieved at Stripe.
+    #[error("could not list the keys of the account")]
+    List(#[source] crate::stripe::Error),
     /// The plan asked for something that the lifecycle does not allow: a defect.
     #[error("the plan and the lifecycle disagree")]
     Illegal(#[from] Illegal),
@@ -86,7 +97,7 @@ impl Error {
         match self {
             Self::Store(error) => error.class(),
             Self::Pair(error) => error.class(),
-            Self::Event(error) => error.class(),
+            Self::Event(error) | Self::List(error) => error.class(),
             Self::Illegal(_) => Class::Fault,
             Self::NoCurrentKey => Class::Caller,
         }
@@ -135,9 +146,10 @@ impl Steward {
         actor: Actor,
         deadline: Timestamp,
     ) -> Result<Advanced, Error> {
+        let orders = self.orders().await?;
         loop {
             let now = self.clock.now();
-            let plan = plan(now, &self.policy, &account);
+            let plan = plan(now, &self.policy, &orders, &account);
             let Some(planned) = plan.steps.into_iter().next() else {
                 if held || account.head.due_at != plan.wake_at {
                     let mut change = Change::of(account, now, actor);
@@ -171,8 +183,8 @@ impl Steward {
             } else {
                 change.claim()
             }
-            self.carry_out(&mut change, planned).await?;
-            held = self.settle(&mut change)?;
+            self.carry_out(&mut change, &orders, planned).await?;
+            held = self.settle(&mut change, &orders)?;
             match self.record(change).await? {
                 Some(recorded) => account = recorded,
                 None => return Ok(Advanced::Overtaken),
@@ -215,9 +227,9 @@ impl Steward {
 
     /// Takes every further step that touches nothing outside into the same change, then keeps the
     /// lease if there is more to do, or gives it back. Answers whether the lease is kept.
-    pub(crate) fn settle(&self, change: &mut Change) -> Result<bool, Error> {
+    pub(crate) fn settle(&self, change: &mut Change, orders: &Orders) -> Result<bool, Error> {
         loop {
-            let next = plan(change.now(), &self.policy, change.account());
+            let next = plan(change.now(), &self.policy, orders, change.account());
             match next.steps.into_iter().next() {
                 None => {
                     change.release(next.wake_at);
@@ -226,7 +238,7 @@ impl Steward {
                 Some(planned)
                     if planned.step.is_pure() && change.touched().len() < ROWS_PER_CHANGE =>
                 {
-                    self.take_pure_step(change, &planned)?;
+                    self.take_pure_step(change, orders, &planned)?;
                 }
                 Some(_) => return Ok(true),
             }

@@ -1,10 +1,13 @@
 //! Which steps touch something outside, and the carrying out of those that do not.
 
+use std::time::Duration;
+
 use super::{Error, Steward};
 use crate::domain::account::{Change, Hold, HoldReason};
 use crate::domain::intent::How;
 use crate::domain::lifecycle::{Ending, Happened, State};
-use crate::domain::plan::{Planned, Step};
+use crate::domain::orders::Orders;
+use crate::domain::plan::{Because, Planned, Step};
 use crate::domain::policy::Policy;
 use crate::domain::slot::{Generation, Kind, Slot};
 
@@ -14,6 +17,7 @@ impl Step {
         match self {
             Self::Ask(..)
             | Self::Prove(..)
+            | Self::Reconcile
             | Self::LookAt(..)
             | Self::Retire(..)
             | Self::Withdraw(..) => true,
@@ -37,6 +41,7 @@ impl Step {
             Self::Request { .. }
             | Self::Ask(..)
             | Self::Prove(..)
+            | Self::Reconcile
             | Self::LookAt(..)
             | Self::Retire(..)
             | Self::Withdraw(..) => false,
@@ -50,11 +55,14 @@ impl Steward {
     pub(super) async fn carry_out(
         &self,
         change: &mut Change,
+        orders: &Orders,
         planned: Planned,
     ) -> Result<(), Error> {
         match &planned.step {
+            Step::Reconcile => self.reconcile(change, orders).await,
             Step::Request { slot, from } => {
-                self.request(change, slot, *from, planned.because).await
+                let overlap = self.overlap_minutes(change, orders, slot);
+                self.request(change, slot, *from, overlap, planned.because).await
             }
             Step::Ask(slot, generation) => {
                 self.ask(change, slot, *generation, planned.because).await
@@ -73,17 +81,20 @@ impl Steward {
             | Step::Spare(..)
             | Step::Close(..)
             | Step::Forget(..)
-            | Step::Shred(..) => self.take_pure_step(change, &planned),
+            | Step::Shred(..) => self.take_pure_step(change, orders, &planned),
         }
     }
 
     pub(super) fn take_pure_step(
         &self,
         change: &mut Change,
+        orders: &Orders,
         planned: &Planned,
     ) -> Result<(), Error> {
         match &planned.step {
-            Step::Promote(slot, generation) => self.promote(change, slot, *generation, planned)?,
+            Step::Promote(slot, generation) => {
+                self.promote(change, orders, slot, *generation, planned.because)?;
+            }
             Step::Close(slot, generation, why) => {
                 let ended = Happened::Ended { at: change.now(), why: *why };
                 change.apply(slot, *generation, ended, Some(planned.because))?;
@@ -97,11 +108,27 @@ impl Steward {
             Step::Request { .. }
             | Step::Ask(..)
             | Step::Prove(..)
+            | Step::Reconcile
             | Step::LookAt(..)
             | Step::Retire(..)
             | Step::Withdraw(..) => {}
         }
         Ok(())
+    }
+
+    /// How long the slot's current key lives on once it is replaced: an emergency may want less than the
+    /// policy.
+    fn overlap_minutes(&self, change: &Change, orders: &Orders, slot: &Slot) -> u32 {
+        let by_policy = self.policy.overlap_minutes();
+        let account = change.account();
+        match (&orders.emergency, account.current(slot)) {
+            (Some(emergency), Some((_, state)))
+                if emergency.condemns(&account.at, slot.kind, state) =>
+            {
+                emergency.overlap_minutes.map_or(by_policy, |minutes| minutes.min(by_policy))
+            }
+            (Some(_) | None, _) => by_policy,
+        }
     }
 
     /// I5: a key that outlives its deadline does so with an alarm on.
@@ -127,12 +154,14 @@ impl Steward {
     fn promote(
         &self,
         change: &mut Change,
+        orders: &Orders,
         slot: &Slot,
         generation: Generation,
-        planned: &Planned,
+        because: Because,
     ) -> Result<(), Error> {
         let now = change.now();
-        let because = Some(planned.because);
+        let because = Some(because);
+        let overlap = Duration::from_secs(60) * self.overlap_minutes(change, orders, slot);
         let predecessor = change.account().current(slot).map(|(generation, state)| {
             let doom = match state {
                 State::Current { doom, .. } => doom.map(|doom| doom.at),
@@ -145,7 +174,7 @@ impl Steward {
                 Some(State::Proven { predecessor_dies_at, .. }) => *predecessor_dies_at,
                 _ => None,
             };
-            let dies_at = rotated_away.or(doom).unwrap_or(now.plus(self.policy.overlap()));
+            let dies_at = rotated_away.or(doom).unwrap_or(now.plus(overlap));
             // However late this comes, what consumers hold in their caches has to outlive it.
             let try_at = dies_at.max(now.plus(Policy::CONSUMER_CACHE * 2));
             change.apply(slot, predecessor, Happened::Superseded { dies_at, try_at }, because)?;

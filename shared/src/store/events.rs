@@ -227,7 +227,7 @@ fn due_of(item: &Item) -> Option<Due> {
     }
 }
 
-fn is_failed_condition(code: Option<&str>) -> bool {
+pub(super) fn is_failed_condition(code: Option<&str>) -> bool {
     code == Some("ConditionalCheckFailedException")
 }
 

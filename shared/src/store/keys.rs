@@ -105,6 +105,10 @@ fn digits(text: &str, count: usize) -> Option<u64> {
 
 /// The sort key of the account's own row.
 pub(super) const HEAD: &str = "STATE#ACCOUNT";
+/// The partition of what belongs to no account.
+pub(super) const BUNDLE: &str = "BUNDLE";
+/// The sort key of the bundle's own row.
+pub(super) const STANDING: &str = "STATE#STANDING";
 /// What the sort keys of the working set begin with.
 pub(super) const STATES: &str = "STATE#";
 /// What the sort keys of events begin with.

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod keys;
 mod rows;
+mod standing;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,6 +34,7 @@ use rows::{Item, Loaded, Written, number, string};
 pub use error::Error;
 pub use events::{Due, Recorded, StoredEvent};
 pub use keys::{EventRef, parse_stream_key};
+pub use standing::Listed;
 
 /// The table. Cheap to clone; clones share connections.
 #[derive(Clone)]

@@ -8,12 +8,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::events::StoredEvent;
+use super::standing::Listed;
 use super::{Error, keys};
 use crate::domain::account::{Account, Head, RowName};
 use crate::domain::audit::Entry;
 use crate::domain::event::Notification;
 use crate::domain::intent::sha256_hex;
 use crate::domain::lifecycle::State;
+use crate::domain::orders::Standing;
 use crate::domain::sealed::KeyPair;
 use crate::domain::slot::AccountRef;
 use crate::domain::time::Timestamp;
@@ -168,6 +170,28 @@ pub(super) fn entry(item: Item) -> Result<Entry, Error> {
     Ok(entry)
 }
 
+/// The bundle's own row.
+pub(super) fn of_standing(standing: &Standing) -> Result<Item, Error> {
+    let mut item = attributes(standing, STANDING)?;
+    item.insert("pk".to_owned(), string(keys::BUNDLE));
+    item.insert("sk".to_owned(), string(keys::STANDING));
+    item.insert("schema".to_owned(), number(SCHEMA));
+    Ok(item)
+}
+
+pub(super) fn standing(item: Item) -> Result<Standing, Error> {
+    decode(item, STANDING)
+}
+
+/// An account's entry in the due index; `None` for an event's, which names no account's row.
+pub(super) fn listed(item: &Item) -> Option<Listed> {
+    let (pk, sk) = key_of(item)?;
+    let due_at = item.get("due_at")?.as_n().ok()?.parse().ok()?;
+    (sk == keys::HEAD).then_some(())?;
+    let account = keys::parse_partition(pk)?;
+    Some(Listed { account, due_at: Timestamp::from_millis(due_at).ok()? })
+}
+
 /// The two parts of a row's key.
 pub(super) fn key_of(item: &Item) -> Option<(&str, &str)> {
     Some((text(item, "pk")?, text(item, "sk")?))
@@ -246,3 +270,4 @@ const PAIR: &str = "pair row";
 const STATE: &str = "state row";
 const EVENT: &str = "event row";
 const ENTRY: &str = "audit row";
+const STANDING: &str = "bundle row";

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod key;
 mod oauth;
+mod origin;
 mod pace;
 mod page;
 mod probe;

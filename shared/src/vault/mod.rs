@@ -16,7 +16,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use self::cache::Cache;
 pub use self::error::{DoesNotOpen, Error, OpenError};
 use self::jwe::Opener;
@@ -26,6 +25,7 @@ use crate::domain::sealed::{Context, KeyPair, Sealed, Wrapped};
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::AccountRef;
 use crate::domain::time::Timestamp;
+use futures_util::future::BoxFuture;
 
 /// Keeps private keys locked, each to its context.
 pub trait Vault: Send + Sync + fmt::Debug {

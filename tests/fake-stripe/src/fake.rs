@@ -107,7 +107,10 @@ impl FakeStripe {
     }
 
     /// Carries out one request as the server would. `None`: it hangs up, as a fault ordered.
-    pub async fn answer(&self, request: hyper::Request<Vec<u8>>) -> Option<hyper::Response<Vec<u8>>> {
+    pub async fn answer(
+        &self,
+        request: hyper::Request<Vec<u8>>,
+    ) -> Option<hyper::Response<Vec<u8>>> {
         let (head, body) = request.into_parts();
         let answer = self.0.shared.handle(&http::Request::new(head, body.into())).await;
         let answer = http::response(answer).ok()?;

@@ -32,7 +32,12 @@ pub(crate) const FUNCTIONS: [Function; 5] = [
     },
     Function {
         name: "Rotate",
-        files: &["functions/rotate/src/lib.rs", "shared/src/sweep.rs", "shared/src/ingest.rs"],
+        files: &[
+            "functions/rotate/src/lib.rs",
+            "shared/src/sweep.rs",
+            "shared/src/emergency.rs",
+            "shared/src/ingest.rs",
+        ],
     },
     Function { name: "Keys", files: &["functions/keys/src/lib.rs", "shared/src/serve.rs"] },
 ];

@@ -23,6 +23,8 @@ const RIGHTS: [(&str, &[(&str, &str)]); 5] = [
         "Install",
         &[
             ("dynamodb:DeleteItem", "Table"),
+            ("dynamodb:DescribeTable", "Table"),
+            ("dynamodb:GetItem", "Table"),
             ("dynamodb:PutItem", "Table"),
             ("dynamodb:Query", "Table"),
             ("kms:Decrypt", "VaultKey"),
@@ -38,6 +40,7 @@ const RIGHTS: [(&str, &[(&str, &str)]); 5] = [
         "Lifecycle",
         &[
             ("dynamodb:DeleteItem", "Table"),
+            ("dynamodb:DescribeTable", "Table"),
             ("dynamodb:GetItem", "Table"),
             ("dynamodb:PutItem", "Table"),
             ("dynamodb:Query", "Table"),
@@ -51,6 +54,7 @@ const RIGHTS: [(&str, &[(&str, &str)]); 5] = [
         "Rotate",
         &[
             ("dynamodb:DeleteItem", "Table"),
+            ("dynamodb:DescribeTable", "Table"),
             ("dynamodb:GetItem", "Table"),
             ("dynamodb:PutItem", "Table"),
             ("dynamodb:Query", "Table"),
@@ -104,6 +108,7 @@ fn used(function: &Function) -> anyhow::Result<BTreeSet<(String, String)>> {
 
     let mut store = functions(&code("shared/src/store/mod.rs")?);
     store.extend(functions(&code("shared/src/store/events.rs")?));
+    store.extend(functions(&code("shared/src/store/standing.rs")?));
     let finishes_events = text.contains("change.finish(");
     let start = store.keys().filter(|method| text.contains(&format!("store.{method}(")));
     let reached = closure(start.cloned(), |method| {
@@ -118,6 +123,7 @@ fn used(function: &Function) -> anyhow::Result<BTreeSet<(String, String)>> {
             (".query()", "Query"),
             (".scan()", "Scan"),
             (".get_item()", "GetItem"),
+            (".describe_table()", "DescribeTable"),
             (".batch_get_item()", "BatchGetItem"),
             (".put_item()", "PutItem"),
             (".update_item()", "UpdateItem"),

@@ -1,0 +1,176 @@
+//! Stripe's list of keys held against an account: what differs, and whose it is.
+//!
+//! A list is eventually consistent, so everything found here is a suspect (I4): whoever acts on it asks
+//! Stripe for the key itself first.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Account;
+use super::id::KeyId;
+use super::intent::is_note_of;
+use super::lifecycle::{Ending, State};
+use super::slot::{Generation, Kind, Slot};
+use super::time::Timestamp;
+
+/// A key as Stripe lists it, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Stripe's name of it.
+    pub key: KeyId,
+    /// What it is for.
+    pub kind: Kind,
+    /// Whether Stripe takes it.
+    pub is_active: bool,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When Stripe will end it by itself.
+    pub expires_at: Option<Timestamp>,
+    /// Free text; ours names slot and generation.
+    pub note: Option<String>,
+    /// The app that made it, where one did.
+    pub app: Option<String>,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What differs.
+    pub drift: Drift,
+    /// The slot that it is about.
+    pub slot: Slot,
+    /// The generation that it is about; `None` for a key that the table does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// Stripe's name of the key.
+    pub key: KeyId,
+}
+
+/// How the list and the account differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drift {
+    /// Current here, not in the list.
+    Missing,
+    /// Current here, ended there.
+    Ended,
+    /// Current here, and Stripe will end it.
+    Dying,
+    /// Ended here, active there.
+    Alive,
+    /// Active there with our note of this slot, unknown here.
+    Orphan,
+    /// Current here, and a day past the rotation that the policy wants.
+    Overdue,
+}
+
+impl Drift {
+    /// The word for logs, metrics and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ended => "ended",
+            Self::Dying => "dying",
+            Self::Alive => "alive",
+            Self::Orphan => "orphan",
+            Self::Overdue => "overdue",
+        }
+    }
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// The differences, in the order of the account's slots.
+    pub findings: Vec<Finding>,
+    /// The current keys that the list shows as they should be.
+    pub standing: Vec<(Slot, Generation)>,
+    /// How many active keys are not ours: the user's own, other apps', another deployment's. Never touched.
+    pub foreign: u32,
+}
+
+/// Compares an account of the app `app` with Stripe's list, expired keys included.
+pub fn compare(account: &Account, listed: &[Listed], app: &str, now: Timestamp) -> Compared {
+    let mut compared = Compared::default();
+    let by_id: BTreeMap<&KeyId, &Listed> = listed.iter().map(|key| (&key.key, key)).collect();
+    for ((slot, generation), state) in &account.generations {
+        let Some(key) = state.key() else { continue };
+        let found = by_id.get(key).copied();
+        match of_generation(state, found, now) {
+            Some(drift) => compared.findings.push(Finding {
+                drift,
+                slot: slot.clone(),
+                generation: Some(*generation),
+                key: key.clone(),
+            }),
+            None if matches!(state, State::Current { .. }) => {
+                compared.standing.push((slot.clone(), *generation));
+            }
+            None => {}
+        }
+    }
+    for key in listed.iter().filter(|key| key.is_active) {
+        if account.generations.values().any(|state| state.key() == Some(&key.key)) {
+            continue;
+        }
+        match slot_of(account, key, app) {
+            Some(slot) if is_orphan(account, slot, key, now) => compared.findings.push(Finding {
+                drift: Drift::Orphan,
+                slot: slot.clone(),
+                generation: None,
+                key: key.key.clone(),
+            }),
+            Some(_) => {}
+            None => compared.foreign += 1,
+        }
+    }
+    compared
+}
+
+fn of_generation(state: &State, found: Option<&Listed>, now: Timestamp) -> Option<Drift> {
+    match state {
+        State::Current { rotates_at, doom, .. } => match found {
+            None => Some(Drift::Missing),
+            Some(key) if !key.is_active => Some(Drift::Ended),
+            Some(Listed { expires_at: Some(_), .. }) if doom.is_none() => Some(Drift::Dying),
+            Some(_) => rotates_at.filter(|at| at.plus(GRACE) < now).map(|_| Drift::Overdue),
+        },
+        // What the user was left to keep at an uninstall is the user's.
+        State::Ended { why: Ending::Uninstalled, .. } => None,
+        State::Ended { at, .. } => {
+            let lives_on = found.is_some_and(|key| key.is_active && key.expires_at.is_none());
+            (lives_on && at.plus(SETTLING) < now).then_some(Drift::Alive)
+        }
+        State::Requested { .. }
+        | State::Issued { .. }
+        | State::Proven { .. }
+        | State::Retiring { .. }
+        | State::Undecryptable { .. }
+        | State::NeedsOperator { .. } => None,
+    }
+}
+
+/// The slot of this account that a key was made for by this very deployment: nobody else writes its note.
+fn slot_of<'a>(account: &'a Account, key: &Listed, app: &str) -> Option<&'a Slot> {
+    if key.app.as_deref().is_some_and(|name| name != app) {
+        return None;
+    }
+    let note = key.note.as_deref()?;
+    account
+        .slots
+        .iter()
+        .find(|(slot, state)| slot.kind == key.kind && is_note_of(note, slot, state.opened_at))
+        .map(|(slot, _)| slot)
+}
+
+/// A key that is on its way, or dies by itself, is not one.
+fn is_orphan(account: &Account, slot: &Slot, key: &Listed, now: Timestamp) -> bool {
+    account.pending(slot).is_none() && key.expires_at.is_none() && key.created.plus(SETTLING) < now
+}
+
+/// How long a list, an expiry or an answer under way may take to show.
+const SETTLING: Duration = Duration::from_secs(3600);
+/// How late a rotation may be before it is drift and not a queue.
+const GRACE: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,196 @@
+//! What holds for the whole bundle for now, beside the policy: what an operator ordered, what a safeguard
+//! did by itself, and which table this is.
+
+use serde::{Deserialize, Serialize};
+
+use super::lifecycle::State;
+use super::slot::{AccountRef, Kind, Mode};
+use super::time::Timestamp;
+
+/// The orders that the plan follows; all off by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// How often the table was restored from a copy. An account acts once it was reconciled since.
+    pub epoch: Epoch,
+    /// Nothing is changed at Stripe, only looked at: the table was restored and nobody has said that it
+    /// may act. Since when.
+    pub report_only: Option<Timestamp>,
+    /// No rotation by age is begun: an operator paused the bundle, or a breaker is open.
+    pub holds_rotations: bool,
+    /// Replace keys before their time.
+    pub emergency: Option<Emergency>,
+}
+
+/// Counts restores of the table, from 0.
+pub type Epoch = u32;
+
+/// An order to replace every key that matches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emergency {
+    /// When it was ordered.
+    pub since: Timestamp,
+    /// Keys that were issued before this instant are replaced.
+    pub issued_before: Timestamp,
+    /// Only accounts in this mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Publishable keys too: they are public, and pages embed them.
+    #[serde(default)]
+    pub publishable: bool,
+    /// How long the replaced keys live on, in minutes; `None`: as the policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap_minutes: Option<u32>,
+}
+
+impl Emergency {
+    /// Whether it is about this account.
+    pub fn covers(&self, at: &AccountRef) -> bool {
+        self.mode.is_none_or(|mode| mode == at.mode)
+    }
+
+    /// Whether it wants this key replaced.
+    pub fn condemns(&self, at: &AccountRef, kind: Kind, state: &State) -> bool {
+        let is_wanted = match kind {
+            Kind::Secret => true,
+            Kind::Publishable => self.publishable,
+        };
+        match state {
+            State::Current { issued_at, .. } => {
+                is_wanted && self.covers(at) && *issued_at < self.issued_before
+            }
+            State::Requested { .. }
+            | State::Issued { .. }
+            | State::Proven { .. }
+            | State::Retiring { .. }
+            | State::Ended { .. }
+            | State::Undecryptable { .. }
+            | State::NeedsOperator { .. } => false,
+        }
+    }
+}
+
+/// The bundle's own row: what the orders are made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Counts writes; every write names the one it builds on.
+    #[serde(default)]
+    pub version: u64,
+    /// AWS's name of the table that the row was written in: a restored copy has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_id: Option<String>,
+    /// How often the table was restored.
+    #[serde(default)]
+    pub epoch: Epoch,
+    /// Since when the bundle only reports; `None`: it acts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_only: Option<Timestamp>,
+    /// Since when an operator wants no rotation by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_since: Option<Timestamp>,
+    /// The emergency that is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Emergency>,
+    /// How far the accounts were woken for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summons: Option<Summons>,
+}
+
+impl Standing {
+    /// The orders that follow.
+    pub fn orders(&self) -> Orders {
+        Orders {
+            epoch: self.epoch,
+            report_only: self.report_only,
+            holds_rotations: self.paused_since.is_some(),
+            emergency: self.emergency.clone(),
+        }
+    }
+
+    /// Compares the table with the one that the row was written in, and answers whether that is news.
+    ///
+    /// A copy of the table brings the row along and has a name of its own: from then on the bundle only
+    /// reports, until [`Standing::release`].
+    pub fn recognise(&mut self, table_id: &str, now: Timestamp) -> bool {
+        let is_other = self.table_id.as_deref() != Some(table_id);
+        if is_other && self.table_id.is_some() {
+            self.epoch += 1;
+            self.report_only = Some(now);
+        }
+        if is_other {
+            self.table_id = Some(table_id.to_owned());
+        }
+        is_other
+    }
+
+    /// Lets the bundle act on a restored table.
+    pub fn release(&mut self) {
+        self.report_only = None;
+    }
+
+    /// Orders an emergency; one that is on is replaced.
+    pub fn order(&mut self, emergency: Emergency) {
+        let first = emergency.mode.unwrap_or(Mode::Live);
+        self.summons = Some(Summons { mode: first, shard: 0, after: None, woken: 0 });
+        self.emergency = Some(emergency);
+    }
+
+    /// Ends the emergency. What was begun for it is finished; nothing more is begun.
+    pub fn stand_down(&mut self) {
+        self.emergency = None;
+        self.summons = None;
+    }
+}
+
+/// How far accounts were woken for an emergency: live accounts first, then shard by shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summons {
+    /// The accounts of this mode are being woken.
+    pub mode: Mode,
+    /// The shard of the due index that is next.
+    pub shard: u8,
+    /// The last account of that shard that was woken, and when it would have been due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<(Timestamp, AccountRef)>,
+    /// How many were woken so far.
+    pub woken: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_table_is_noticed_once_and_only_reports_until_it_is_released() {
+        let (now, later) = (Timestamp::EPOCH, Timestamp::from_seconds(60).unwrap());
+        let mut standing = Standing::default();
+        assert!(standing.recognise("first", now), "the row is new");
+        assert_eq!(standing.orders(), Orders::default(), "a new table acts");
+        assert!(!standing.recognise("first", later));
+        assert!(standing.recognise("copy", later));
+        assert_eq!((standing.epoch, standing.report_only), (1, Some(later)));
+        assert!(!standing.recognise("copy", later));
+        standing.release();
+        assert_eq!((standing.epoch, standing.report_only), (1, None));
+    }
+
+    #[test]
+    fn an_emergency_without_a_mode_begins_with_live_accounts() {
+        let now = Timestamp::EPOCH;
+        let order = |mode| Emergency {
+            since: now,
+            issued_before: now,
+            mode,
+            publishable: false,
+            overlap_minutes: None,
+        };
+        for (mode, first) in
+            [(None, Mode::Live), (Some(Mode::Test), Mode::Test), (Some(Mode::Live), Mode::Live)]
+        {
+            let mut standing = Standing::default();
+            standing.order(order(mode));
+            assert_eq!(standing.summons.clone().unwrap().mode, first);
+            standing.stand_down();
+            assert_eq!(standing, Standing::default());
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! An emergency wakes the accounts that it is about, a wave at each sweep; the plan does the rest.
+//!
+//! Nothing remembers which keys are done: a key that was issued before the order's instant is not, so
+//! neither a crash nor a second run can skip one or replace one twice. An account that no wave reaches wakes
+//! by itself within a day.
+
+use crate::domain::orders::{Emergency, Standing, Summons};
+use crate::domain::slot::Mode;
+use crate::domain::time::Timestamp;
+use crate::steward::{Error, Steward};
+use crate::store::{Listed, SHARDS};
+
+impl Steward {
+    /// Wakes the next wave and records how far it came. A wave that dies half-way is woken again.
+    pub(crate) async fn summon(
+        &self,
+        standing: &Standing,
+        deadline: Timestamp,
+    ) -> Result<(), Error> {
+        let (Some(emergency), Some(summons)) = (&standing.emergency, &standing.summons) else {
+            return Ok(());
+        };
+        if standing.report_only.is_some() {
+            return Ok(());
+        }
+        let mut at = Some(summons.clone());
+        let mut wave = 0;
+        while let Some(summons) = at.take_if(|_| wave < WAVE && self.clock.now() < deadline) {
+            let (next, woken) = self.summon_page(emergency, summons).await?;
+            wave += woken;
+            at = next;
+        }
+        let woken = summons.woken + u64::from(wave);
+        let since = emergency.since;
+        self.give_order(|standing| {
+            // An order that was given meanwhile starts from its own beginning.
+            if standing.emergency.as_ref().is_some_and(|emergency| emergency.since == since) {
+                standing.summons = at.clone().map(|summons| Summons { woken, ..summons });
+            }
+        })
+        .await?;
+        tracing::warn!(wave, woken, done = at.is_none(), "accounts were woken for an emergency");
+        Ok(())
+    }
+
+    async fn summon_page(
+        &self,
+        emergency: &Emergency,
+        summons: Summons,
+    ) -> Result<(Option<Summons>, u32), Error> {
+        let now = self.clock.now();
+        let after = summons.after.clone().map(|(due_at, account)| Listed { account, due_at });
+        let page = self.store.listed(summons.shard, after.as_ref(), PAGE).await?;
+        let mut woken = 0;
+        for listed in page.iter().filter(|listed| listed.account.mode == summons.mode) {
+            self.store.wake(&listed.account, now).await?;
+            woken += 1;
+        }
+        let is_over = page.len() < PAGE as usize;
+        let next = match page.into_iter().next_back() {
+            Some(last) if !is_over => {
+                Some(Summons { after: Some((last.due_at, last.account)), ..summons })
+            }
+            Some(_) | None => following(emergency, summons),
+        };
+        Ok((next, woken))
+    }
+}
+
+/// The shard after this one, or the first one of the next mode; `None` after the last.
+fn following(emergency: &Emergency, summons: Summons) -> Option<Summons> {
+    let after = None;
+    match (summons.shard + 1, summons.mode) {
+        (shard, _) if shard < SHARDS => Some(Summons { shard, after, ..summons }),
+        (_, Mode::Live) if emergency.mode.is_none() => {
+            Some(Summons { mode: Mode::Test, shard: 0, after, ..summons })
+        }
+        (_, Mode::Live | Mode::Test) => None,
+    }
+}
+
+/// How many accounts one sweep wakes at least, about as many as it can rotate before the next: what is
+/// due for other reasons is not kept waiting behind all of them.
+const WAVE: u32 = 500;
+/// How many accounts are read from the index at once.
+const PAGE: u32 = 100;

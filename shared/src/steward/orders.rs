@@ -1,0 +1,92 @@
+//! The orders as the table has them, read again once they are a minute old.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::{Error, Steward};
+use crate::class::Class;
+use crate::domain::orders::{Orders, Standing};
+use crate::domain::time::Timestamp;
+
+/// What a process knows of the orders. Starts empty: the first who asks reads them.
+#[derive(Debug, Default)]
+pub struct OrderBook(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    table_id: Option<String>,
+    standing: Option<(Standing, Timestamp)>,
+}
+
+impl Steward {
+    /// The orders, at most a minute old. Nothing is done without: an error here fails whatever asks.
+    pub async fn orders(&self) -> Result<Orders, Error> {
+        let mut known = self.orders.0.lock().await;
+        let now = self.clock.now();
+        if let Some((standing, read_at)) = &known.standing
+            && now.since(*read_at) < MAX_AGE
+        {
+            return Ok(standing.orders());
+        }
+        Ok(self.read_orders(&mut known, now).await?.orders())
+    }
+
+    /// Reads the bundle's own row now.
+    pub async fn standing(&self) -> Result<Standing, Error> {
+        let mut known = self.orders.0.lock().await;
+        self.read_orders(&mut known, self.clock.now()).await
+    }
+
+    /// Changes the bundle's own row; once more from the start whenever somebody else was faster.
+    pub async fn give_order(
+        &self,
+        order: impl Fn(&mut Standing) + Send,
+    ) -> Result<Standing, Error> {
+        let mut known = self.orders.0.lock().await;
+        let now = self.clock.now();
+        loop {
+            let mut standing = self.read_orders(&mut known, now).await?;
+            order(&mut standing);
+            match self.store.set_standing(standing).await {
+                Ok(standing) => {
+                    known.standing = Some((standing.clone(), now));
+                    return Ok(standing);
+                }
+                Err(error) if error.class() == Class::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads the row and holds it against the table: which table this is does not change while a process
+    /// lives, and is asked once.
+    async fn read_orders(&self, known: &mut Known, now: Timestamp) -> Result<Standing, Error> {
+        loop {
+            let (table_id, mut standing) = match known.table_id.clone() {
+                Some(table_id) => (table_id, self.store.standing().await?),
+                None => tokio::try_join!(self.store.table_id(), self.store.standing())?,
+            };
+            known.table_id = Some(table_id.clone());
+            let before = standing.epoch;
+            if standing.recognise(&table_id, now) {
+                match self.store.set_standing(standing).await {
+                    Ok(written) => standing = written,
+                    Err(error) if error.class() == Class::Conflict => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if standing.epoch != before {
+                tracing::error!(
+                    epoch = standing.epoch,
+                    "the table was restored from a copy: nothing is changed at Stripe until an operator releases it"
+                );
+            }
+            known.standing = Some((standing.clone(), now));
+            return Ok(standing);
+        }
+    }
+}
+
+/// How old the orders may be. The sweep reads them at each run.
+const MAX_AGE: Duration = Duration::from_secs(60);

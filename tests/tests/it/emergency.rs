@@ -1,0 +1,144 @@
+//! Orders of an operator: replace every key now, pause, and what a crash in between leaves.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use keysteward::domain::orders::Emergency;
+use keysteward::domain::policy::{Choice, Strategy};
+use keysteward::domain::slot::{AccountRef, Kind, Mode};
+use keysteward_tests::table::When;
+use keysteward_tests::world::account;
+use keysteward_tests::{Setting, World};
+
+const DAY: Duration = Duration::from_secs(86_400 + 60);
+
+async fn accounts(world: &World, mode: Mode, count: usize) -> anyhow::Result<Vec<AccountRef>> {
+    let mut accounts = vec![];
+    for n in 0..count {
+        let at = account(mode, &format!("acct_1{mode}{n}"))?;
+        world.add_account(at.id.as_str());
+        world.install_app(&at).await?;
+        accounts.push(at);
+    }
+    Ok(accounts)
+}
+
+async fn tokens(world: &World, accounts: &[AccountRef]) -> anyhow::Result<Vec<String>> {
+    let mut tokens = vec![];
+    for at in accounts {
+        tokens.push(world.token(at, Kind::Secret).await?);
+    }
+    Ok(tokens)
+}
+
+fn replace_all(world: &World, mode: Option<Mode>) -> Emergency {
+    let since = world.now();
+    Emergency { since, issued_before: since, mode, publishable: false, overlap_minutes: Some(30) }
+}
+
+#[tokio::test]
+async fn an_emergency_replaces_every_key_that_it_is_about_and_no_other() -> anyhow::Result<()> {
+    for strategy in [Strategy::Rotate, Strategy::CreateThenExpire] {
+        let choice = Choice { strategy, ..Choice::default() };
+        let world = World::with(Setting { choice, ..Setting::default() }).await?;
+        let live = accounts(&world, Mode::Live, 4).await?;
+        let test = accounts(&world, Mode::Test, 2).await?;
+        let (live_before, test_before) =
+            (tokens(&world, &live).await?, tokens(&world, &test).await?);
+        let publishable = world.token(&live[0], Kind::Publishable).await?;
+        world.pass(Duration::from_secs(120));
+
+        let order = replace_all(&world, Some(Mode::Live));
+        world.steward().give_order(|standing| standing.order(order.clone())).await?;
+        world.sweep_to_rest().await?;
+        let live_after = tokens(&world, &live).await?;
+        for (before, after) in live_before.iter().zip(&live_after) {
+            ensure!(before != after && world.stripe.token_works(before), "replaced, overlapping");
+        }
+        ensure!(tokens(&world, &test).await? == test_before);
+        ensure!(world.token(&live[0], Kind::Publishable).await? == publishable);
+
+        world.pass(Duration::from_secs(31 * 60));
+        world.sweep_to_rest().await?;
+        ensure!(tokens(&world, &live).await? == live_after, "each is replaced once");
+        ensure!(
+            live_before.iter().all(|token| !world.stripe.token_works(token)),
+            "and dead when the overlap of the emergency is over"
+        );
+        ensure!(world.steward().standing().await?.summons.is_none(), "all were woken");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emergency_survives_a_failure_of_every_call_in_turn() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let all = accounts(&world, Mode::Live, 2).await?;
+    for when in [When::BeforeEffect, When::AfterEffect] {
+        for nth in 0.. {
+            let before = tokens(&world, &all).await?;
+            world.pass(DAY);
+            world.sweep_to_rest().await?;
+            let order = replace_all(&world, None);
+            world.steward().give_order(|standing| standing.order(order.clone())).await?;
+            world.table.fail(nth, when, false);
+            // The run may fail as a whole; the next one carries on.
+            let _ = world.sweep().await;
+            let was_beyond_the_last_call = world.table.heal();
+            world.pass(Duration::from_secs(600));
+            world.sweep_to_rest().await?;
+            let after = tokens(&world, &all).await?;
+            for (before, after) in before.iter().zip(&after) {
+                ensure!(before != after, "call {nth} {when:?}: not replaced");
+                ensure!(world.stripe.token_works(after), "call {nth} {when:?}: does not work");
+            }
+            world.pass(DAY);
+            world.sweep_to_rest().await?;
+            ensure!(tokens(&world, &all).await? == after, "call {nth} {when:?}: replaced twice");
+            if was_beyond_the_last_call {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emergency_that_is_called_off_begins_nothing_more() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let all = accounts(&world, Mode::Live, 2).await?;
+    let before = tokens(&world, &all).await?;
+    let order = replace_all(&world, None);
+    world.pass(Duration::from_secs(1));
+    world.steward().give_order(|standing| standing.order(order.clone())).await?;
+    world.steward().give_order(|standing| standing.stand_down()).await?;
+    world.pass(DAY);
+    world.sweep_to_rest().await?;
+    ensure!(tokens(&world, &all).await? == before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pause_holds_rotations_by_age_and_lets_everything_else_go_on() -> anyhow::Result<()> {
+    let choice = Choice { rotate_every_days: 2, overlap_minutes: 60, ..Choice::default() };
+    let world = World::with(Setting { choice, ..Setting::default() }).await?;
+    let all = accounts(&world, Mode::Live, 1).await?;
+    let before = tokens(&world, &all).await?;
+    let now = world.now();
+    world.steward().give_order(|standing| standing.paused_since = Some(now)).await?;
+    for _ in 0..4 {
+        world.pass(DAY);
+        world.sweep_to_rest().await?;
+    }
+    ensure!(tokens(&world, &all).await? == before, "no rotation is begun");
+    ensure!(world.account(&all[0]).await?.head.reconciled.is_some(), "the rest goes on");
+    let another = account(Mode::Live, "acct_1New")?;
+    world.add_account(another.id.as_str());
+    world.install_app(&another).await?;
+    ensure!(world.token(&another, Kind::Secret).await.is_ok(), "a new account gets its keys");
+    world.steward().give_order(|standing| standing.paused_since = None).await?;
+    world.pass(Duration::from_secs(601));
+    world.sweep_to_rest().await?;
+    ensure!(tokens(&world, &all).await? != before, "what was held is made up for");
+    Ok(())
+}
