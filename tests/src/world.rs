@@ -357,6 +357,11 @@ impl World {
     pub async fn try_deliver(&self) -> anyhow::Result<Delivered> {
         let mut bodies = std::mem::take(&mut *self.refused.lock().await);
         bodies.extend(self.stripe.take_deliveries().into_iter().map(|delivery| delivery.body));
+        self.deliver_bodies(bodies).await
+    }
+
+    /// Delivers these bodies, signed now, as [`World::try_deliver`] does.
+    pub async fn deliver_bodies(&self, bodies: Vec<Vec<u8>>) -> anyhow::Result<Delivered> {
         let mut delivered = Delivered { count: bodies.len(), ..Delivered::default() };
         for body in bodies {
             let signature = fake_stripe::sign(&[WEBHOOK_SECRET], self.now().seconds(), &body);
