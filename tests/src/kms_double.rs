@@ -1,4 +1,4 @@
-//! A double of AWS KMS on loopback: as much of Encrypt and Decrypt as the vault relies on.
+//! A double of AWS KMS, on loopback or in process: as much of Encrypt and Decrypt as the vault relies on.
 //!
 //! Speaks AWS JSON 1.1, looks at no signature, and holds one key. Like KMS it binds a ciphertext to
 //! its encryption context and answers `InvalidCiphertextException` to any other. Stricter than KMS in
@@ -10,29 +10,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keysteward::http::Reply;
+use keysteward::runtime::aws::Aws;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// A KMS with one key. Stops with the runtime it was started on.
-#[derive(Debug)]
+use crate::door::{Doors, Peer};
+
+/// A KMS with one key. Clones are the same one.
+#[derive(Clone, Debug)]
 pub struct KmsDouble {
     url: String,
     kms: Arc<Kms>,
+    doors: Doors,
 }
 
 impl KmsDouble {
     /// The one key there is.
     pub const KEY_ID: &'static str = "alias/keysteward";
 
-    /// Starts a double on a free port of 127.0.0.1.
-    pub async fn start() -> std::io::Result<Self> {
+    /// A double that is called in process.
+    pub fn new(doors: Doors) -> std::io::Result<Self> {
         let mut key = [0; 32];
         let key = aws_lc_rs::rand::fill(&mut key)
             .and_then(|()| RandomizedNonceKey::new(&AES_256_GCM, &key))
@@ -43,16 +48,62 @@ impl KmsDouble {
             decrypts: AtomicUsize::new(0),
             refusal: Mutex::new(None),
         });
-        let router = Router::new().route("/", post(call)).with_state(Arc::clone(&kms));
+        Ok(Self { url: String::new(), kms, doors })
+    }
+
+    /// Starts a double on a free port of 127.0.0.1. It listens until the runtime stops.
+    pub async fn start() -> std::io::Result<Self> {
+        let mut double = Self::new(Doors::default())?;
+        double.url = double.listen().await?;
+        Ok(double)
+    }
+
+    /// Where it listens, `http://127.0.0.1:<port>`; empty in process.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The settings that lead AWS clients to this double, without a socket.
+    pub fn aws(&self) -> Aws {
+        let double = self.clone();
+        Aws::within(Arc::new(move |request| {
+            let double = double.clone();
+            Box::pin(async move { Some(double.answer(request.headers(), request.body()).await) })
+        }))
+    }
+
+    /// Listens on a free port of 127.0.0.1, until the runtime stops. Answers where, `http://127.0.0.1:<port>`.
+    pub async fn listen(&self) -> std::io::Result<String> {
+        let router = Router::new().route("/", post(call)).with_state(self.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { url, kms })
+        Ok(url)
     }
 
-    /// Where it listens, `http://127.0.0.1:<port>`.
-    pub fn url(&self) -> &str {
-        &self.url
+    async fn answer(&self, headers: &HeaderMap, body: &[u8]) -> Reply {
+        let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+        let target = target.unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or("");
+        let call = async { self.kms.answer(target, body) };
+        // An answer that the SDK does not repeat, so that one fault fails one call.
+        let lost = Err("DependencyTimeoutException");
+        let answered = self.doors.pass(Peer::Kms, operation, call).await.unwrap_or(lost);
+        let (status, body) = match answered {
+            Ok(output) => (StatusCode::OK, output),
+            Err(code) => {
+                let status = match code {
+                    "KMSInternalException" => StatusCode::INTERNAL_SERVER_ERROR,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                (status, json!({"__type": code, "message": "refused by the double"}))
+            }
+        };
+        let mut reply = Reply::new(body.to_string().into_bytes());
+        *reply.status_mut() = status;
+        let content_type = HeaderValue::from_static("application/x-amz-json-1.1");
+        reply.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        reply
     }
 
     /// How many Encrypt calls it got, refused ones too.
@@ -138,20 +189,8 @@ impl Kms {
     const KEY_ID: &'static str = KmsDouble::KEY_ID;
 }
 
-async fn call(State(kms): State<Arc<Kms>>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-    let (status, body) = match kms.answer(target.unwrap_or_default(), &body) {
-        Ok(output) => (StatusCode::OK, output),
-        Err(code) => {
-            let status = match code {
-                "KMSInternalException" => StatusCode::INTERNAL_SERVER_ERROR,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            (status, json!({"__type": code, "message": "refused by the double"}))
-        }
-    };
-    let content_type = [(header::CONTENT_TYPE, "application/x-amz-json-1.1")];
-    (status, content_type, body.to_string()).into_response()
+async fn call(State(double): State<KmsDouble>, headers: HeaderMap, body: Bytes) -> Response {
+    double.answer(&headers, &body).await.map(Body::from)
 }
 
 fn blob(value: &Value) -> Result<Vec<u8>, &'static str> {

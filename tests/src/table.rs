@@ -1,7 +1,7 @@
-//! The table of a test: the embedded DynamoDB engine behind a front that counts calls and fails them.
+//! The table of a test: the embedded DynamoDB engine behind a door.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -9,130 +9,83 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::serve::ListenerExt as _;
 use dynoxide::Database;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use keysteward::http::Reply;
 use keysteward::runtime::aws::Aws;
 use keysteward::store::Store;
-use tokio::sync::Notify;
+
+use crate::door::{Doors, Fault, Pause, Peer};
+use crate::engine;
+
+pub use crate::door::When;
 
 /// A fresh table in memory.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Table {
-    url: String,
-    database: Arc<Inner>,
-}
-
-struct Inner {
     database: Database,
-    engine: String,
-    client: Client<HttpConnector, Body>,
-    counts: Mutex<BTreeMap<String, u32>>,
-    fault: Mutex<Option<Fault>>,
-    pause: Mutex<Option<(u32, Arc<Pause>)>>,
+    doors: Doors,
 }
 
-/// A call that is being held: reached when it came, let go when the test says so.
-#[derive(Debug, Default)]
-pub struct Pause {
-    reached: Notify,
-    go_on: Notify,
-}
-
-impl Pause {
-    /// Waits until the call is held.
-    pub async fn reached(&self) {
-        self.reached.notified().await;
-    }
-
-    /// Lets the call go on.
-    pub fn let_go(&self) {
-        self.go_on.notify_one();
-    }
-}
-
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Inner")
+        f.write_str("Table")
     }
-}
-
-/// How a call is failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// The table never sees it.
-    BeforeEffect,
-    /// The table carries it out and the answer is lost.
-    AfterEffect,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Fault {
-    countdown: u32,
-    when: When,
-    for_good: bool,
 }
 
 impl Table {
     /// Starts an engine and creates the table in it.
     pub async fn start() -> anyhow::Result<Self> {
-        let database = Database::memory()?;
-        let engine = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let front = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", front.local_addr()?);
-        let inner = Arc::new(Inner {
-            database: database.clone(),
-            engine: format!("http://{}", engine.local_addr()?),
-            client: {
-                // Small writes back to back: without it each call waits for a delayed acknowledgement.
-                let mut connector = HttpConnector::new();
-                connector.set_nodelay(true);
-                Client::builder(TokioExecutor::new()).build(connector)
-            },
-            counts: Mutex::default(),
-            fault: Mutex::default(),
-            pause: Mutex::default(),
-        });
-        tokio::spawn(dynoxide::server::serve_with_shutdown(
-            engine,
-            database,
-            std::future::pending::<()>(),
-        ));
-        let router = Router::new().fallback(pass_on).with_state(inner.clone());
-        let front = front.tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-        });
-        tokio::spawn(async move { axum::serve(front, router).await });
-        let table = Self { url, database: inner };
+        Self::behind(Doors::default()).await
+    }
+
+    /// As [`Table::start`], behind doors that others use too.
+    pub async fn behind(doors: Doors) -> anyhow::Result<Self> {
+        let table = Self { database: Database::memory()?, doors };
         table.store()?.create_table().await?;
         table.reset();
         Ok(table)
     }
 
-    /// The settings that lead AWS clients to this table.
-    pub fn aws(&self) -> anyhow::Result<Aws> {
-        Ok(Aws::local(&self.url)?)
+    /// The settings that lead AWS clients to this table, without a socket.
+    pub fn aws(&self) -> Aws {
+        let table = self.clone();
+        Aws::within(Arc::new(move |request| {
+            let table = table.clone();
+            Box::pin(async move { Some(table.answer(request.headers(), request.body()).await) })
+        }))
+    }
+
+    /// As [`Table::aws`], over a socket on loopback.
+    pub async fn aws_over_http(&self) -> anyhow::Result<Aws> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let router = Router::new().fallback(pass_on).with_state(self.clone());
+        let listener = listener.tap_io(|stream| {
+            // Small writes back to back: without it each call waits for a delayed acknowledgement.
+            let _ = stream.set_nodelay(true);
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Aws::local(&url)?)
     }
 
     /// A store on this table.
     pub fn store(&self) -> anyhow::Result<Store> {
-        Ok(Store::new(&self.aws()?, NAME))
+        Ok(Store::new(&self.aws(), NAME))
     }
 
     /// The engine itself, to look at rows as they are stored.
     pub fn database(&self) -> &Database {
-        &self.database.database
+        &self.database
     }
 
     /// How often each operation was called since the last reset.
     pub fn counts(&self) -> BTreeMap<String, u32> {
-        lock(&self.database.counts).clone()
+        self.doors.counts(Peer::Table)
     }
 
     /// How many calls of any operation.
     pub fn calls(&self) -> u32 {
-        lock(&self.database.counts).values().sum()
+        self.counts().values().sum()
     }
 
     /// How many calls that write.
@@ -146,98 +99,48 @@ impl Table {
 
     /// Forgets the counts and any fault.
     pub fn reset(&self) {
-        lock(&self.database.counts).clear();
-        self.heal();
+        self.doors.forget(Peer::Table);
+        self.doors.heal();
     }
 
     /// Fails the call after `skip` more, and with `for_good` every one after it.
     pub fn fail(&self, skip: u32, when: When, for_good: bool) {
-        *lock(&self.database.fault) = Some(Fault { countdown: skip, when, for_good });
+        let times = if for_good { u32::MAX } else { 1 };
+        self.doors.fail(Fault { peer: Some(Peer::Table), skip, when, times });
     }
 
     /// Holds the call after `skip` more before the table sees it.
     pub fn hold(&self, skip: u32) -> Arc<Pause> {
-        let pause = Arc::new(Pause::default());
-        *lock(&self.database.pause) = Some((skip, pause.clone()));
-        pause
+        self.doors.hold(Peer::Table, skip)
     }
 
     /// Ends a fault. Answers whether it was still waiting for its call.
     pub fn heal(&self) -> bool {
-        lock(&self.database.fault).take().is_some_and(|fault| fault.countdown > 0)
+        self.doors.heal() == 0
+    }
+
+    async fn answer(&self, headers: &HeaderMap, body: &[u8]) -> Reply {
+        let target = headers.get("x-amz-target").and_then(|name| name.to_str().ok()).unwrap_or("");
+        let operation = target.rsplit('.').next().unwrap_or("");
+        let call = async { engine::answer(&self.database, operation, body) };
+        // What the SDK takes for a failure that it does not repeat, so that one fault fails one call.
+        let refusal = || (StatusCode::BAD_REQUEST, REFUSAL.as_bytes().to_vec());
+        let answered = self.doors.pass(Peer::Table, operation, call).await;
+        let (status, body) = answered.unwrap_or_else(refusal);
+        let mut reply = Reply::new(body);
+        *reply.status_mut() = status;
+        let content_type = HeaderValue::from_static("application/x-amz-json-1.0");
+        reply.headers_mut().insert("content-type", content_type);
+        reply
     }
 }
 
-impl Inner {
-    /// Whether this call is to be held.
-    fn pause(&self) -> Option<Arc<Pause>> {
-        let mut slot = lock(&self.pause);
-        match slot.as_mut()? {
-            (0, _) => slot.take().map(|(_, pause)| pause),
-            (skip, _) => {
-                *skip -= 1;
-                None
-            }
-        }
-    }
-
-    /// Whether this call is to be failed.
-    fn fault(&self) -> Option<When> {
-        let mut slot = lock(&self.fault);
-        let fault = slot.as_mut()?;
-        if fault.countdown > 0 {
-            fault.countdown -= 1;
-            return None;
-        }
-        let when = fault.when;
-        if !fault.for_good {
-            *slot = None;
-        }
-        Some(when)
-    }
+async fn pass_on(State(table): State<Table>, headers: HeaderMap, body: Bytes) -> Response {
+    table.answer(&headers, &body).await.map(Body::from)
 }
 
-async fn pass_on(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers.get("x-amz-target").and_then(|name| name.to_str().ok()).unwrap_or("");
-    let operation = target.rsplit('.').next().unwrap_or("").to_owned();
-    *lock(&inner.counts).entry(operation).or_default() += 1;
-    if let Some(pause) = inner.pause() {
-        pause.reached.notify_one();
-        pause.go_on.notified().await;
-    }
-    let fault = inner.fault();
-    if fault == Some(When::BeforeEffect) {
-        return refusal();
-    }
-    let mut request = http::Request::new(Body::from(body));
-    *request.method_mut() = http::Method::POST;
-    *request.headers_mut() = headers;
-    let answer = match inner.engine.parse::<Uri>() {
-        Ok(uri) => {
-            *request.uri_mut() = uri;
-            inner.client.request(request).await
-        }
-        Err(_) => return refusal(),
-    };
-    match answer {
-        Ok(answer) if fault.is_none() => answer.map(Body::new),
-        Ok(_) | Err(_) => refusal(),
-    }
-}
-
-/// What the SDK takes for a failure that it does not repeat, so that one fault fails one call.
-fn refusal() -> Response {
-    let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceInUseException","message":"injected"}"#;
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    let headers = response.headers_mut();
-    headers.insert("content-type", HeaderValue::from_static("application/x-amz-json-1.0"));
-    response
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+const REFUSAL: &str =
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#ResourceInUseException","message":"injected"}"#;
 
 /// The table's name in tests.
 pub const NAME: &str = "keysteward-test";

@@ -5,29 +5,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use axum::body::Body;
 use fake_stripe::{AccountSpec, Deliver, Destination, FakeStripe, Payload};
 use http::{Method, StatusCode, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use keysteward::domain::account::Account;
+use keysteward::domain::audit::Actor;
 use keysteward::domain::id::AccountId;
 use keysteward::domain::intent::RequestShape;
 use keysteward::domain::policy::{Choice, Policy};
 use keysteward::domain::secret::SecretToken;
 use keysteward::domain::slot::{AccountRef, Kind, Mode, Slot, SlotName};
 use keysteward::domain::time::Timestamp;
-use keysteward::http::{Caller, Reply, Request, RequestId};
+use keysteward::http::{Caller, InProcess, Reply, Request, RequestId};
 use keysteward::install::link::InstallLink;
 use keysteward::install::{Install, Links};
 use keysteward::runtime::assemble::WebhookParts;
+use keysteward::runtime::aws::Aws;
 use keysteward::runtime::clock::Clock;
 use keysteward::runtime::lambda::Put;
 use keysteward::runtime::metrics::{Line, Metered, Origin, Tally};
 use keysteward::runtime::secrets::SigningSecrets;
 use keysteward::serve::Service;
 use keysteward::steward::{OrderBook, Steward};
-use keysteward::store::EventRef;
+use keysteward::store::{Due, EventRef, SHARDS, Store};
 use keysteward::stripe::{AppKeys, Options, Stripe};
 use keysteward::sweep::Swept;
 use keysteward::vault::Keyring;
@@ -35,9 +34,12 @@ use keysteward::vault::kms::KmsVault;
 use keysteward::vault::pair::Bits;
 use keysteward::webhook::payload::{self, Parsed};
 
+use crate::door::{Doors, Peer};
 use crate::emf::Emf;
 use crate::kms_double::KmsDouble;
-use crate::table::Table;
+use crate::pairs::from_the_pool;
+use crate::table::{NAME, Table};
+use crate::witness::Witness;
 
 /// What a test may choose.
 #[derive(Clone, Debug)]
@@ -50,6 +52,11 @@ pub struct Setting {
     pub oauth: bool,
     /// `KEYSTEWARD_PRIVATE_KEY_CACHE_SECONDS`
     pub cache: Duration,
+    /// Whether the table, KMS and Stripe are spoken to over sockets on loopback. Otherwise they are called
+    /// in process: faster, and every call to any of them goes through [`World::doors`].
+    pub sockets: bool,
+    /// Random numbers, for jitter.
+    pub draw: fn() -> u64,
 }
 
 impl Default for Setting {
@@ -62,6 +69,8 @@ impl Default for Setting {
             },
             oauth: false,
             cache: Duration::from_secs(300),
+            sockets: false,
+            draw: || 4,
         }
     }
 }
@@ -70,6 +79,10 @@ impl Default for Setting {
 #[expect(missing_debug_implementations, reason = "holds secrets")]
 pub struct World {
     clock: Arc<AtomicI64>,
+    /// Where calls to the table, KMS and Stripe are counted, failed and held.
+    pub doors: Doors,
+    /// What was wrong with calls to Stripe at the moment they were made.
+    pub witness: Witness,
     /// Stripe.
     pub stripe: FakeStripe,
     /// The table.
@@ -111,40 +124,61 @@ impl World {
             Timestamp::from_millis(read.load(Ordering::SeqCst)).unwrap_or(Timestamp::EPOCH)
         });
         let read = millis.clone();
-        let stripe = FakeStripe::start(fake_stripe::Options {
+        let options = fake_stripe::Options {
             clock: fake_stripe::Clock::from_fn(move || read.load(Ordering::SeqCst)),
             destinations: vec![destination(Payload::Thin), destination(Payload::Snapshot)],
             deliver: Deliver::Manual,
             ..fake_stripe::Options::default()
-        })
-        .await?;
-        let table = Table::start().await?;
-        let kms = KmsDouble::start().await?;
+        };
+        let stripe = if setting.sockets {
+            FakeStripe::start(options).await?
+        } else {
+            FakeStripe::in_process(options)?
+        };
+        let doors = Doors::default();
+        let table = Table::behind(doors.clone()).await?;
+        let kms = KmsDouble::new(doors.clone())?;
+        let witness = Witness::of(table.database());
+        let (to_table, to_kms) = if setting.sockets {
+            (table.aws_over_http().await?, Aws::local(&kms.listen().await?)?)
+        } else {
+            (table.aws(), kms.aws())
+        };
+        let store = || Store::new(&to_table, NAME);
         let policy = Policy::new(setting.choice)?;
         let app = fake_stripe::AppSpec::default();
         let keyring = || {
-            let vault = KmsVault::at(kms.url(), "us-east-1", "alias/keysteward");
-            Keyring::new(Box::new(vault), app.id.clone(), Bits::Rsa2048, setting.cache)
+            let vault = KmsVault::new(&to_kms, KmsDouble::KEY_ID.to_owned());
+            let keyring =
+                Keyring::new(Box::new(vault), app.id.clone(), Bits::Rsa2048, setting.cache);
+            if setting.sockets { keyring } else { keyring.with_pairs_from(from_the_pool) }
+        };
+        let client = Stripe::new(Options {
+            api_base: stripe.url(),
+            stripe_version: setting.shape.stripe_version.clone(),
+            keys: AppKeys {
+                live: Some(SecretToken::new(app.api_key_live.clone())),
+                test: Some(SecretToken::new(app.api_key_test.clone())),
+            },
+            // So close together that nobody ever waits: what waits depends on the machine, not on the seed.
+            max_rps: 1_000_000_000,
+            timeout: Duration::from_secs(5),
+        })?;
+        let client = if setting.sockets {
+            client
+        } else {
+            client.within(double(&stripe, &doors, &witness, &millis))
         };
         let steward = Steward {
-            store: table.store()?,
+            store: store(),
             keyring: keyring(),
-            stripe: Stripe::new(Options {
-                api_base: stripe.url(),
-                stripe_version: setting.shape.stripe_version.clone(),
-                keys: AppKeys {
-                    live: Some(SecretToken::new(app.api_key_live.clone())),
-                    test: Some(SecretToken::new(app.api_key_test.clone())),
-                },
-                max_rps: 100_000,
-                timeout: Duration::from_secs(5),
-            })?,
+            stripe: client,
             policy: policy.clone(),
             shape: setting.shape,
             app: app.id.clone(),
             breaker: Mutex::default(),
             clock: clock.clone(),
-            draw: || 4,
+            draw: setting.draw,
             orders: OrderBook::default(),
             tally: Tally::default(),
         };
@@ -168,14 +202,26 @@ impl World {
             SecretToken::new("whsec_being_rolled_out".to_owned()),
             SecretToken::new(WEBHOOK_SECRET.to_owned()),
         ]);
-        let webhook = WebhookParts { store: table.store()?, secrets, clock: clock.clone() };
-        let service = Service { store: table.store()?, keyring: keyring(), policy, clock };
+        let webhook = WebhookParts { store: store(), secrets, clock: clock.clone() };
+        let service = Service { store: store(), keyring: keyring(), policy, clock };
         // A bundle that has run before: its own row is there, and this process has read it.
         install.steward.standing().await?;
         table.reset();
         let refused = tokio::sync::Mutex::default();
         let lines = Mutex::default();
-        Ok(Self { clock: millis, stripe, table, kms, install, webhook, service, refused, lines })
+        Ok(Self {
+            clock: millis,
+            doors,
+            witness,
+            stripe,
+            table,
+            kms,
+            install,
+            webhook,
+            service,
+            refused,
+            lines,
+        })
     }
 
     /// The metric lines that the functions wrote since the last time, one an invocation at most.
@@ -256,11 +302,10 @@ impl World {
         form.push(("account".into(), at.id.to_string()));
         form.push(("decision".into(), decision.into()));
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
         let request = http::Request::post(&link)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Body::from(body))?;
-        let answer = client.request(request).await?;
+            .body(body.into_bytes())?;
+        let answer = self.stripe.answer(request).await.context("the marketplace answers")?;
         ensure!(answer.status() == StatusCode::SEE_OTHER, "the marketplace sends the browser back");
         let back = answer.headers().get(header::LOCATION).context("back to where")?.to_str()?;
         let back = url::Url::parse(back)?;
@@ -281,6 +326,36 @@ impl World {
         let deadline = self.now().plus(Duration::from_secs(600));
         let swept = keysteward_rotate::run(self.steward(), deadline).await;
         Ok(self.answered("rotate", swept)?)
+    }
+
+    /// The shards of the due index that hold anything now, whenever it is due.
+    pub async fn shards(&self) -> anyhow::Result<Vec<u8>> {
+        let (store, mut held) = (&self.steward().store, Vec::new());
+        let at_last = self.now().plus(Duration::from_secs(3650 * 86_400));
+        for shard in 0..SHARDS {
+            if !store.due(shard, at_last, 1).await?.is_empty() {
+                held.push(shard);
+            }
+        }
+        Ok(held)
+    }
+
+    /// As [`World::sweep`], but of these shards, and one thing after the other. What fails is a log line to
+    /// the schedule, so it is none here. Answers how much was taken.
+    pub async fn sweep_shards(&self, shards: &[u8]) -> usize {
+        let deadline = self.now().plus(Duration::from_secs(600));
+        let (steward, mut taken) = (self.steward(), 0);
+        for shard in shards {
+            let Ok(due) = steward.store.due(*shard, self.now(), 100).await else { continue };
+            taken += due.len();
+            for due in due {
+                match due {
+                    Due::Account(at) => drop(steward.advance(&at, Actor::Sweep, deadline).await),
+                    Due::Event(event) => drop(steward.ingest(&event, deadline).await),
+                }
+            }
+        }
+        taken
     }
 
     /// Sweeps every minute until there is nothing to do.
@@ -321,6 +396,11 @@ impl World {
     pub async fn try_deliver(&self) -> anyhow::Result<Delivered> {
         let mut bodies = std::mem::take(&mut *self.refused.lock().await);
         bodies.extend(self.stripe.take_deliveries().into_iter().map(|delivery| delivery.body));
+        self.deliver_bodies(bodies).await
+    }
+
+    /// Delivers these bodies, signed now, as [`World::try_deliver`] does.
+    pub async fn deliver_bodies(&self, bodies: Vec<Vec<u8>>) -> anyhow::Result<Delivered> {
         let mut delivered = Delivered { count: bodies.len(), ..Delivered::default() };
         for body in bodies {
             let signature = fake_stripe::sign(&[WEBHOOK_SECRET], self.now().seconds(), &body);
@@ -379,15 +459,16 @@ impl World {
     /// Carries on from a copy of the table's rows, in a table of its own, as after a point-in-time restore:
     /// Stripe, KMS and the clock are where they were, and every process is new.
     pub async fn restore(&mut self, rows: Vec<serde_json::Value>) -> anyhow::Result<()> {
-        let table = Table::start().await?;
+        let table = Table::behind(self.doors.clone()).await?;
         for row in rows {
-            let put = serde_json::json!({ "TableName": crate::table::NAME, "Item": row });
+            let put = serde_json::json!({ "TableName": NAME, "Item": row });
             table.database().put_item(serde_json::from_value(put)?)?;
         }
         self.install.steward.store = table.store()?;
         self.install.steward.orders = OrderBook::default();
         self.webhook.store = table.store()?;
         self.service.store = table.store()?;
+        self.witness.watch(table.database());
         self.table = table;
         Ok(())
     }
@@ -401,14 +482,21 @@ impl World {
         let row = self.rows()?.into_iter().find(|row| row["sk"]["S"] == sort_key);
         let mut row = row.context("the row is there")?;
         change(&mut row);
-        let put = serde_json::json!({ "TableName": crate::table::NAME, "Item": row });
+        let put = serde_json::json!({ "TableName": NAME, "Item": row });
         self.table.database().put_item(serde_json::from_value(put)?)?;
         Ok(())
     }
 
-    /// Every row of the table as the engine stores it.
+    /// Every row about an account, as the engine stores it.
     pub fn rows(&self) -> anyhow::Result<Vec<serde_json::Value>> {
-        let scan = serde_json::json!({ "TableName": crate::table::NAME });
+        let mut rows = self.copy()?;
+        rows.retain(|row| row["pk"]["S"] != "BUNDLE");
+        Ok(rows)
+    }
+
+    /// Every row of the table, the bundle's own with them.
+    pub fn copy(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let scan = serde_json::json!({ "TableName": NAME });
         let answer = self.table.database().scan(serde_json::from_value(scan)?)?;
         let answer = serde_json::to_value(answer)?;
         Ok(answer["Items"].as_array().cloned().unwrap_or_default())
@@ -442,6 +530,25 @@ pub fn text_of(reply: &Reply, name: header::HeaderName) -> Option<String> {
 /// A body as JSON.
 pub fn json_of(reply: &Reply) -> anyhow::Result<serde_json::Value> {
     Ok(serde_json::from_slice(reply.body())?)
+}
+
+/// Stripe behind its door, with a witness before it.
+fn double(
+    stripe: &FakeStripe,
+    doors: &Doors,
+    witness: &Witness,
+    clock: &Arc<AtomicI64>,
+) -> InProcess {
+    let (stripe, doors) = (stripe.clone(), doors.clone());
+    let (witness, clock) = (witness.clone(), clock.clone());
+    Arc::new(move |request| {
+        let (stripe, doors) = (stripe.clone(), doors.clone());
+        witness.see(&request, clock.load(Ordering::SeqCst));
+        Box::pin(async move {
+            let method = request.method().to_string();
+            doors.pass(Peer::Stripe, &method, stripe.answer(request)).await.flatten()
+        })
+    })
 }
 
 fn destination(payload: Payload) -> Destination {

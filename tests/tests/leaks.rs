@@ -10,8 +10,8 @@ use std::time::Duration;
 use http::StatusCode;
 use keysteward::domain::audit::Actor;
 use keysteward::domain::slot::{Kind, Mode};
-use keysteward_tests::World;
 use keysteward_tests::world::{account, default_slot};
+use keysteward_tests::{Setting, World};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
@@ -61,7 +61,8 @@ async fn no_secret_is_in_a_row_a_log_an_error_or_another_response() -> anyhow::R
     let mut spoken = String::new();
     let mut rows = String::new();
     for mode in [Mode::Live, Mode::Test] {
-        let world = World::start().await?;
+        // Over sockets, so that what the HTTP clients log is seen too.
+        let world = World::with(Setting { sockets: true, ..Setting::default() }).await?;
         let at = account(mode, "acct_1Canary")?;
         world.add_account(at.id.as_str());
         spoken.push_str(&String::from_utf8_lossy(world.install_app(&at).await?.body()));

@@ -170,8 +170,15 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 fn idempotency_key(asking: &Asking<'_>) -> String {
     let Asking { app, account, slot, opened_at, generation, .. } = asking;
     let name = format!("{app}\n{account}\n{slot}\n{}\n{generation}", opened_at.millis());
-    format!("keysteward-{}", sha256_hex(name.as_bytes()))
+    format!("{IDEMPOTENCY_PREFIX}{}", sha256_hex(name.as_bytes()))
 }
+
+/// Whether an event that quotes this idempotency key was caused by one of our intents.
+pub fn is_our_idempotency_key(text: &str) -> bool {
+    text.starts_with(IDEMPOTENCY_PREFIX)
+}
+
+const IDEMPOTENCY_PREFIX: &str = "keysteward-";
 
 /// The body of both calls; a field that a call does not take is left out.
 #[derive(Serialize)]

@@ -3,12 +3,19 @@
 pub mod page;
 pub mod problem;
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 /// A request with its whole body.
 pub type Request = http::Request<Vec<u8>>;
 /// A response with its whole body.
 pub type Reply = Response<Vec<u8>>;
+
+/// A server within this process, called without a socket; `None` is a connection that breaks before the
+/// answer. With it a test owns every wait, so that months pass in no time and a run repeats exactly.
+pub type InProcess = Arc<dyn Fn(Request) -> BoxFuture<'static, Option<Reply>> + Send + Sync>;
 
 /// Who calls, as the IAM authorizer says; an extension of the request.
 #[derive(Clone, Debug)]

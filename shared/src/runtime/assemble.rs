@@ -148,7 +148,7 @@ async fn steward_and_rest(
 }
 
 fn keyring(settings: &Settings<'_>, aws: &Aws) -> Result<Keyring, StartError> {
-    let vault = KmsVault::new(aws.kms(), settings.required("KEYSTEWARD_KMS_KEY_ID")?);
+    let vault = KmsVault::new(aws, settings.required("KEYSTEWARD_KMS_KEY_ID")?);
     let app = settings.required("KEYSTEWARD_APP_ID")?;
     let cache = settings.private_key_cache()?;
     Ok(Keyring::new(Box::new(vault), app, settings.rsa_bits()?, cache))

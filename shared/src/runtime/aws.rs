@@ -4,6 +4,8 @@
 //! refuses to guess the rest: profiles, instance metadata and web identity are `aws-config`'s business,
 //! which costs a cold start time and a second root store.
 
+mod in_process;
+
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::SdkConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +28,7 @@ use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
 use crate::class::Class;
+use crate::http::InProcess;
 
 /// Everything that the clients of AWS services share. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -100,7 +104,7 @@ impl Aws {
             check_bundle(&pem)?;
             roots.add_pem_certificate(pem);
         }
-        let shared = shared(region, credentials, roots, endpoint("AWS_ENDPOINT_URL")?)?;
+        let shared = shared(region, credentials, https(roots)?, endpoint("AWS_ENDPOINT_URL")?);
         Ok(Self {
             shared,
             dynamodb: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
@@ -113,10 +117,18 @@ impl Aws {
     /// root of trust at all, so that nothing reached this way can be taken for AWS.
     pub fn local(endpoint: &str) -> Result<Self, AwsSettingsError> {
         let endpoint = checked("the local endpoint", endpoint.to_owned())?;
+        Ok(Self::made_up(https(TrustStore::empty())?, endpoint))
+    }
+
+    /// The way to an emulator within this process. Nothing reached this way can be taken for AWS either.
+    pub fn within(emulator: InProcess) -> Self {
+        Self::made_up(in_process::client(emulator), "http://localhost".to_owned())
+    }
+
+    fn made_up(http: SharedHttpClient, endpoint: String) -> Self {
         let credentials = Credentials::new("local", "local", None, None, "local");
-        let region = "us-east-1".to_owned();
-        let shared = shared(region, credentials, TrustStore::empty(), Some(endpoint))?;
-        Ok(Self { shared, dynamodb: None, kms: None, secrets_manager: None })
+        let shared = shared("us-east-1".to_owned(), credentials, http, Some(endpoint));
+        Self { shared, dynamodb: None, kms: None, secrets_manager: None }
     }
 
     /// A client of DynamoDB.
@@ -157,20 +169,23 @@ impl fmt::Debug for Aws {
     }
 }
 
-fn shared(
-    region: String,
-    credentials: Credentials,
-    roots: TrustStore,
-    endpoint: Option<String>,
-) -> Result<SdkConfig, AwsSettingsError> {
+fn https(roots: TrustStore) -> Result<SharedHttpClient, AwsSettingsError> {
     let tls = TlsContext::builder()
         .with_trust_store(roots)
         .build()
         .map_err(|refused| AwsSettingsError::Tls(Box::new(refused)))?;
-    let http = Builder::new()
+    Ok(Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(tls)
-        .build_https();
+        .build_https())
+}
+
+fn shared(
+    region: String,
+    credentials: Credentials,
+    http: SharedHttpClient,
+    endpoint: Option<String>,
+) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -183,7 +198,7 @@ fn shared(
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts);
     config.set_endpoint_url(endpoint);
-    Ok(config.build())
+    config.build()
 }
 
 /// Mozilla's roots as the SDK takes them: PEM. They travel in the binary, as those of the Stripe client

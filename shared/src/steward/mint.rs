@@ -304,12 +304,19 @@ impl Steward {
             return Ok(None);
         };
         let keys = self.stripe.list(&account.at, false).await?;
-        Ok(keys.into_iter().find(|key| {
+        let is_suspect = |key: &ApiKey| {
             let is_ours = key.note.as_deref().is_some_and(|text| is_note_of(text, slot, opened_at));
             let is_known =
                 account.generations_of(slot).any(|(_, state)| state.key() == Some(&key.id));
             is_ours && !is_known && key.created >= intent.asked_at && key.kind == slot.kind
-        }))
+        };
+        for key in keys.into_iter().filter(is_suspect) {
+            // The user may have rotated the same key: the note is copied, the key is the user's.
+            if self.stripe.is_made_by_us(&account.at, &key.id).await? != Some(false) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
     }
 
     /// Counts a failed call to Stripe and logs it once, without anything that Stripe said but its request id.

@@ -166,7 +166,8 @@ impl Steward {
             Ok(key) => key,
             Err(error) if error.refusal() == Some(&Refusal::NotFound) => {
                 let is_gone = matches!(finding.drift, Drift::Missing | Drift::Ended | Drift::Dying);
-                return Ok(is_gone.then_some(Confirmed { ends_at: None, is_active: false }));
+                let gone = Confirmed { ends_at: None, is_active: false, is_ours: true };
+                return Ok(is_gone.then_some(gone));
             }
             Err(error) => return Err(error),
         };
@@ -177,7 +178,16 @@ impl Steward {
             Drift::Alive | Drift::Orphan => is_active && key.expires_at.is_none(),
             Drift::Overdue => true,
         };
-        Ok(confirmed.then_some(Confirmed { ends_at: key.expires_at, is_active }))
+        // A rotation in the Dashboard copies our note: what the user made that way is the user's.
+        let made_by_us = match finding.drift {
+            Drift::Orphan if confirmed => self.stripe.is_made_by_us(at, &finding.key).await?,
+            _ => Some(true),
+        };
+        if made_by_us == Some(false) {
+            return Ok(None);
+        }
+        let is_ours = made_by_us.is_some();
+        Ok(confirmed.then_some(Confirmed { ends_at: key.expires_at, is_active, is_ours }))
     }
 
     /// Turns one finding into a state that the plan deals with. `false` when nothing could be done about it.
@@ -202,6 +212,8 @@ impl Steward {
             (Drift::Missing | Drift::Ended | Drift::Dying, Some(generation)) => {
                 self.look_at(change, slot, generation, &finding.key).await
             }
+            // Nobody says any more who made it: it is told, and left to a person.
+            (Drift::Orphan, _) if !key.is_ours => Ok(false),
             (Drift::Alive | Drift::Orphan, _) => {
                 // Somebody may be using it: it goes when a successor has had the whole overlap.
                 let dies_at = now.plus(self.policy.overlap());
@@ -237,6 +249,8 @@ impl Steward {
 struct Confirmed {
     ends_at: Option<Timestamp>,
     is_active: bool,
+    /// Whether it is known that we made it.
+    is_ours: bool,
 }
 
 fn listed_of(key: ApiKey) -> Listed {

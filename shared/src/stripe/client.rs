@@ -12,10 +12,12 @@ use super::answer::{self, Answer};
 use super::error::{Error, Misconfigured, Refusal};
 use super::pace::{Endpoint, Measures, Pace, Turn};
 use super::retry::{self, Decision, Effect, Outcome, Rest};
+use super::transport::{Failed, Transport};
 use super::{time_left, tls};
 use crate::domain::id::{AccountId, EventId};
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{Kind, Mode};
+use crate::http::InProcess;
 
 /// How to reach Stripe, and as whom.
 #[expect(missing_debug_implementations, reason = "it holds the app's keys")]
@@ -45,7 +47,7 @@ pub struct AppKeys {
 /// The client. One a process: it holds the connections and the pace.
 #[expect(missing_debug_implementations, reason = "it holds the app's keys")]
 pub struct Stripe {
-    http: reqwest::Client,
+    transport: Transport,
     base: Url,
     pub(super) stripe_version: String,
     keys: AppKeys,
@@ -123,7 +125,7 @@ impl Stripe {
             return Err(Misconfigured::Rate);
         }
         Ok(Self {
-            http: tls::http_client(options.timeout)?,
+            transport: Transport::new(tls::http_client(options.timeout)?),
             base,
             stripe_version: options.stripe_version,
             keys: options.keys,
@@ -131,6 +133,13 @@ impl Stripe {
             rest: Rest::STRIPE,
             throttled: AtomicU64::new(0),
         })
+    }
+
+    /// Speaks to a double within this process, and rests for nobody between attempts.
+    pub fn within(mut self, double: InProcess) -> Self {
+        self.transport.within(double);
+        self.rest.first = Duration::ZERO;
+        self
     }
 
     /// Rests only briefly between attempts.
@@ -225,7 +234,7 @@ impl Stripe {
         call: &Call<'_>,
         turn: Option<&Turn<'_>>,
     ) -> Result<Answer, (Error, Outcome)> {
-        let mut response = self.request(call).send().await.map_err(not_answered)?;
+        let mut response = self.transport.send(self.request(call)).await.map_err(not_sent)?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let body = answer::read_body(&mut response).await.map_err(not_answered)?;
@@ -249,7 +258,7 @@ impl Stripe {
 
     fn request(&self, call: &Call<'_>) -> reqwest::RequestBuilder {
         let mut request = self
-            .http
+            .transport
             .request(call.method.clone(), call.url.clone())
             .header(AUTHORIZATION, call.auth.clone());
         if let Some(version) = call.stripe_version {
@@ -281,6 +290,13 @@ pub(super) fn authorization(text: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(text).map_err(|_| Error::Unsendable)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn not_sent(failed: Failed) -> (Error, Outcome) {
+    match failed {
+        Failed::Network(error) => not_answered(error),
+        Failed::HungUp => (Error::Interrupted("the double hung up".into()), Outcome::Interrupted),
+    }
 }
 
 /// What it means that an attempt brought no whole answer.

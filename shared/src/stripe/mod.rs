@@ -13,6 +13,7 @@ mod event;
 pub(crate) mod fuzzing;
 mod key;
 mod oauth;
+mod origin;
 mod pace;
 mod page;
 mod probe;
@@ -21,6 +22,7 @@ mod retry;
 mod testing;
 mod time_left;
 mod tls;
+mod transport;
 
 pub use client::{AppKeys, Options, Stripe};
 pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};

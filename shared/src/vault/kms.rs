@@ -22,6 +22,7 @@ use super::Vault;
 use super::error::{Cause, Error};
 use super::pair::PrivateKey;
 use crate::domain::sealed::{Context, Wrapped};
+use crate::runtime::aws::Aws;
 
 /// A symmetric KMS key. Wrapped is base64 of KMS's ciphertext.
 ///
@@ -33,8 +34,8 @@ pub struct KmsVault {
 
 impl KmsVault {
     /// A vault under the key that `key_id` (id, ARN or alias) names.
-    pub(crate) fn new(client: Client, key_id: String) -> Self {
-        Self { client, key_id }
+    pub fn new(aws: &Aws, key_id: String) -> Self {
+        Self { client: aws.kms(), key_id }
     }
 
     /// A vault at an `http://` endpoint with made-up credentials: for emulators and doubles only.
@@ -46,7 +47,7 @@ impl KmsVault {
             .credentials_provider(Credentials::new("double", "double", None, None, "double"))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
-        Self::new(Client::from_conf(config), key_id.to_owned())
+        Self { client: Client::from_conf(config), key_id: key_id.to_owned() }
     }
 
     async fn encrypt(&self, context: &Context, private: &PrivateKey) -> Result<Wrapped, Error> {

@@ -18,9 +18,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use tokio::task;
-
 use self::cache::Cache;
 pub use self::error::{DoesNotOpen, Error, OpenError};
 use self::jwe::Opener;
@@ -30,6 +27,7 @@ use crate::domain::sealed::{Context, KeyPair, Sealed, Wrapped};
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::AccountRef;
 use crate::domain::time::Timestamp;
+use futures_util::future::BoxFuture;
 
 /// Keeps private keys locked, each to its context.
 pub trait Vault: Send + Sync + fmt::Debug {
@@ -56,8 +54,12 @@ pub struct Keyring {
     vault: Box<dyn Vault>,
     app: String,
     bits: Bits,
+    make: MakePair,
     cache: Mutex<Cache>,
 }
+
+/// Makes the halves of a key pair: the private key, and the public key as SPKI PEM.
+pub type MakePair = fn(Bits) -> BoxFuture<'static, Result<(PrivateKey, String), Error>>;
 
 impl Keyring {
     /// A keyring over a vault, for one Stripe App.
@@ -65,7 +67,14 @@ impl Keyring {
     /// New pairs have `bits`; an unwrapped private key is kept in memory for `cache_for`, zero for
     /// not at all.
     pub fn new(vault: Box<dyn Vault>, app: String, bits: Bits, cache_for: Duration) -> Self {
-        Self { vault, app, bits, cache: Mutex::new(Cache::new(cache_for)) }
+        Self { vault, app, bits, make: pair::made_aside, cache: Mutex::new(Cache::new(cache_for)) }
+    }
+
+    /// Takes new pairs from elsewhere: tests that need hundreds have a few that they use again, since the
+    /// search for primes is most of what such a test would do.
+    pub fn with_pairs_from(mut self, make: MakePair) -> Self {
+        self.make = make;
+        self
     }
 
     /// Makes a key pair for an account. One call of the vault.
@@ -73,11 +82,7 @@ impl Keyring {
     /// The private key goes straight into the cache, so that opening the first token that is sealed
     /// to the new pair needs no call.
     pub async fn make_pair(&self, at: &AccountRef, now: Timestamp) -> Result<KeyPair, Error> {
-        // Off the runtime's only thread: a sweep has many accounts in flight, and the search for
-        // primes (65 ms, seconds with bad luck at 4096 bits) would hold up their timers and leases.
-        let bits = self.bits;
-        let made = task::spawn_blocking(move || pair::generate(bits)).await;
-        let (private, public_pem) = made.map_err(|_| Error::Generate)??;
+        let (private, public_pem) = (self.make)(self.bits).await?;
         let kid = pair::new_kid()?;
         let context = self.context(at, &kid);
         let wrapped = self.vault.wrap(&context, &private).await?;

@@ -5,6 +5,8 @@ use aws_lc_rs::rand;
 use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey, PublicEncryptingKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::future::BoxFuture;
+use tokio::task;
 use zeroize::Zeroizing;
 
 use super::error::Error;
@@ -19,7 +21,7 @@ pub struct PrivateKey(Zeroizing<Vec<u8>>);
 
 impl PrivateKey {
     /// Takes PKCS#8 DER into custody. Whether it is a key shows when it is first used.
-    pub(crate) fn from_pkcs8(der: Zeroizing<Vec<u8>>) -> Self {
+    pub fn from_pkcs8(der: Zeroizing<Vec<u8>>) -> Self {
         Self(der)
     }
 
@@ -71,6 +73,13 @@ pub fn generate(bits: Bits) -> Result<(PrivateKey, String), Error> {
     let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| Error::Generate)?;
     let private = PrivateKey::from_pkcs8(Zeroizing::new(private.as_ref().to_vec()));
     Ok((private, public_pem(public.as_ref())))
+}
+
+/// As [`generate`], off the runtime's only thread: a sweep has many accounts in flight, and the search
+/// for primes would hold up their timers and leases.
+pub(super) fn made_aside(bits: Bits) -> BoxFuture<'static, Result<(PrivateKey, String), Error>> {
+    let made = task::spawn_blocking(move || generate(bits));
+    Box::pin(async move { made.await.map_err(|_| Error::Generate)? })
 }
 
 /// A new name for a key pair: `kid_` and 26 characters, 130 random bits.

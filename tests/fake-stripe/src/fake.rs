@@ -92,6 +92,31 @@ impl FakeStripe {
         Ok(Self(Arc::new(Running { shared, url, tasks })))
     }
 
+    /// A double without a socket: [`answer`](Self::answer) is the only way in, and nothing is delivered by
+    /// itself. Its URL leads nowhere.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), but for the port.
+    pub fn in_process(options: Options) -> io::Result<Self> {
+        let Options { clock, app, destinations, .. } = options;
+        check(&app, &destinations)?;
+        let url = "http://127.0.0.1:9".to_owned();
+        let world = World::new(clock, url.clone(), app, destinations);
+        let shared = Arc::new(Shared(Mutex::new(world)));
+        Ok(Self(Arc::new(Running { shared, url, tasks: Vec::new() })))
+    }
+
+    /// Carries out one request as the server would. `None`: it hangs up, as a fault ordered.
+    pub async fn answer(
+        &self,
+        request: hyper::Request<Vec<u8>>,
+    ) -> Option<hyper::Response<Vec<u8>>> {
+        let (head, body) = request.into_parts();
+        let answer = self.0.shared.handle(&http::Request::new(head, body.into())).await;
+        let answer = http::response(answer).ok()?;
+        Some(answer.map(Vec::from))
+    }
+
     /// `http://127.0.0.1:port`: both the API base and the marketplace.
     #[must_use]
     pub fn url(&self) -> String {

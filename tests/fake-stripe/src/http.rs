@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Response};
 use hyper_util::rt::TokioIo;
@@ -27,6 +28,16 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    pub(crate) fn new(head: Parts, body: Bytes) -> Self {
+        Self {
+            method: head.method.as_str().to_owned(),
+            path: head.uri.path().to_owned(),
+            query: pairs(head.uri.query().unwrap_or_default().as_bytes()),
+            headers: head.headers,
+            body,
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
     }
@@ -98,7 +109,7 @@ impl Answer {
 }
 
 #[derive(Debug)]
-struct HungUp;
+pub(crate) struct HungUp;
 
 impl std::fmt::Display for HungUp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -141,19 +152,18 @@ async fn respond(
     let (head, body) = request.into_parts();
     let answer = match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => {
-            let request = Request {
-                method: head.method.as_str().to_owned(),
-                path: head.uri.path().to_owned(),
-                query: pairs(head.uri.query().unwrap_or_default().as_bytes()),
-                headers: head.headers,
-                body: body.to_bytes(),
-            };
+            let request = Request::new(head, body.to_bytes());
             // In a task of its own: a caller that gives up waiting does not stop what Stripe has begun.
             let handled = tokio::spawn(async move { shared.handle(&request).await });
             handled.await.map_err(|_| HungUp)?
         }
         Err(_) => Answer::html(413, "Request too large.".to_owned()),
     };
+    response(answer).map(|response| response.map(Full::from))
+}
+
+/// What is sent, unless it is to be nothing.
+pub(crate) fn response(answer: Answer) -> Result<Response<String>, HungUp> {
     if answer.hang_up {
         return Err(HungUp);
     }
@@ -161,5 +171,5 @@ async fn respond(
     for (name, value) in &answer.headers {
         response = response.header(*name, value);
     }
-    response.body(Full::from(answer.body)).map_err(|_| HungUp)
+    response.body(answer.body).map_err(|_| HungUp)
 }

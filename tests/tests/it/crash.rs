@@ -1,230 +1,330 @@
-//! Every call to the table and to Stripe fails once, in every way, and the sweep makes up for it.
+//! Every call fails once, whomever it is for, in every way, in every use case; every step is run twice; and
+//! the sweep makes up for it.
 //!
 //! What holds afterwards is asked of Stripe's double and of the tokens themselves, not of our table alone.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use fake_stripe::{CallMatch, Fault, FaultKind};
-use keysteward::domain::audit::{self, Action, Phase};
-use keysteward::domain::policy::{Choice, OnUserExpire, Strategy};
+use fake_stripe::{CallMatch, Fault as StripeFault, FaultKind, KeepOrExpire};
+use http::StatusCode;
+use keysteward::domain::audit::Actor;
+use keysteward::domain::policy::{Choice, OnUninstall, OnUserExpire, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
-use keysteward_tests::table::When;
-use keysteward_tests::world::{account, default_slot};
+use keysteward_tests::door::{Fault, Peer, When};
+use keysteward_tests::world::{account, default_slot, json_of};
 use keysteward_tests::{Setting, World};
 
+use crate::invariants;
+
 /// What is going on when the fault strikes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UseCase {
+    /// A person comes back from Stripe.
     Install,
-    Rotation,
-    Retirement,
-    RevokedByUser,
+    /// The sweep mints the first keys of an account that was installed while Stripe was down.
+    FirstProvisioning,
+    /// The key's time has come.
+    Rotation(Strategy),
+    /// The overlap is over.
+    Retirement(Strategy),
+    /// The user ends the key in the Dashboard.
+    UserExpires(OnUserExpire),
+    /// The user rotates the key in the Dashboard.
+    UserRotates,
+    /// The user uninstalls the app.
+    Uninstall(OnUninstall),
+    /// The answer to a rotation was lost, and Stripe does not repeat the ciphertext.
+    LostCiphertext,
 }
 
-/// How the n-th call fails.
-#[derive(Clone, Copy, Debug)]
-enum Cut {
-    /// The table does not do it.
-    TableBefore,
-    /// The table does it and the answer is lost.
-    TableAfter,
-    /// The process dies: this call to the table and every later one fails.
-    Killed,
-    /// Stripe does not do it.
-    StripeBefore,
-    /// Stripe does it and answers with an error.
-    StripeAfter,
-    /// Stripe does it and the connection breaks.
-    StripeLost,
+/// How the n-th call fails, and whether Stripe's replays carry no ciphertext.
+struct Cut {
+    peer: Option<Peer>,
+    when: When,
+    times: u32,
+    forgetful: bool,
 }
 
-const USE_CASES: [UseCase; 4] =
-    [UseCase::Install, UseCase::Rotation, UseCase::Retirement, UseCase::RevokedByUser];
+/// A process that dies fails this call and every later one. A fault of Stripe alone outlasts its client's
+/// three attempts.
+const CUTS: [Cut; 6] = [
+    Cut { peer: None, when: When::BeforeEffect, times: 1, forgetful: false },
+    Cut { peer: None, when: When::AfterEffect, times: 1, forgetful: false },
+    Cut { peer: None, when: When::BeforeEffect, times: u32::MAX, forgetful: false },
+    Cut { peer: None, when: When::BeforeEffect, times: u32::MAX, forgetful: true },
+    Cut { peer: Some(Peer::Stripe), when: When::AfterEffect, times: 3, forgetful: false },
+    Cut { peer: Some(Peer::Stripe), when: When::AfterEffect, times: 3, forgetful: true },
+];
 
-async fn every_cut(cuts: &[Cut], setting: &Setting, forgetful: bool) -> anyhow::Result<()> {
-    for use_case in USE_CASES {
-        for cut in cuts {
-            let mut n = 0;
-            while survives(use_case, *cut, n, setting, forgetful)
-                .await
-                .with_context(|| format!("{use_case:?}, {cut:?} at call {n}"))?
-            {
-                n += 1;
-                ensure!(n < 100, "{use_case:?} makes no end of calls");
-            }
-            ensure!(n > 0, "{use_case:?} was never hit by {cut:?}");
+/// One use case, every cut, at every call.
+async fn every_cut(use_case: UseCase) -> anyhow::Result<()> {
+    for (which, cut) in CUTS.iter().enumerate() {
+        let mut n = 0;
+        while survives(use_case, cut, n)
+            .await
+            .with_context(|| format!("{use_case:?}, cut {which} at call {n}"))?
+        {
+            n += 1;
+            ensure!(n < 100, "{use_case:?} makes no end of calls");
         }
+        // What an uninstall does, it may do without Stripe.
+        let is_silent = use_case == UseCase::Uninstall(OnUninstall::Keep) && cut.peer.is_some();
+        ensure!(n > 0 || is_silent, "{use_case:?} was never hit by cut {which}");
     }
     Ok(())
 }
 
 /// Runs one use case with one cut; answers whether the cut was hit.
-async fn survives(
-    use_case: UseCase,
-    cut: Cut,
-    n: u32,
-    setting: &Setting,
-    forgetful: bool,
-) -> anyhow::Result<bool> {
-    let world = World::with(setting.clone()).await?;
-    world.stripe.set_behaviour(|stripe| stripe.replay_returns_ciphertext = !forgetful);
+async fn survives(use_case: UseCase, cut: &Cut, n: u32) -> anyhow::Result<bool> {
+    // Nothing is remembered of a private key, so that KMS is asked each time.
+    let cache = Duration::ZERO;
+    let world =
+        World::with(Setting { choice: choice(use_case), cache, ..Setting::default() }).await?;
+    world.stripe.set_behaviour(|stripe| {
+        stripe.replay_returns_ciphertext = !cut.forgetful;
+        stripe.duplicate_deliveries = true;
+    });
     let at = account(Mode::Live, "acct_1Crash")?;
     world.add_account(at.id.as_str());
     prepare(&world, &at, use_case).await?;
+    let told = act(&world, &at, use_case).await?;
 
-    let calls = world.stripe.log().len();
-    strike(&world, cut, n);
-    let run = run(&world, &at, use_case).await;
-    let stripe_hit = {
-        world.stripe.clear_faults();
-        world.stripe.log().len() > calls + n as usize
-    };
-    let table_waits = world.table.heal();
-    let hit = match cut {
-        Cut::TableBefore | Cut::TableAfter | Cut::Killed => !table_waits,
-        Cut::StripeBefore | Cut::StripeAfter | Cut::StripeLost => stripe_hit,
-    };
-    // Whatever the caller was told, only what follows counts; a caller told of a failure may repeat it.
-    if run.is_err() && matches!(use_case, UseCase::Install | UseCase::RevokedByUser) {
-        world.pass(Duration::from_secs(180));
-        self::run(&world, &at, use_case).await?;
-    }
+    let Cut { peer, when, times, .. } = *cut;
+    world.doors.fail(Fault { peer, skip: n, when, times });
+    run(&world, &at, use_case, &told).await?;
+    let hit = world.doors.heal() > 0;
+    // Again: at once, while the lease of whoever died is running, and when it has run out.
+    run(&world, &at, use_case, &told).await?;
+    world.pass(Duration::from_secs(180));
+    run(&world, &at, use_case, &told).await?;
+
     recover(&world, &at).await?;
-    check(&world, &at).await?;
+    check(&world, &at, use_case).await?;
     Ok(hit)
 }
 
+fn choice(use_case: UseCase) -> Choice {
+    let choice = Choice { on_user_expire: OnUserExpire::Reissue, ..Choice::default() };
+    match use_case {
+        UseCase::Rotation(strategy) | UseCase::Retirement(strategy) => {
+            Choice { strategy, ..choice }
+        }
+        UseCase::UserExpires(on_user_expire) => Choice { on_user_expire, ..choice },
+        UseCase::Uninstall(on_uninstall) => Choice { on_uninstall, ..choice },
+        UseCase::Install
+        | UseCase::FirstProvisioning
+        | UseCase::UserRotates
+        | UseCase::LostCiphertext => choice,
+    }
+}
+
 async fn prepare(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::Result<()> {
-    if matches!(use_case, UseCase::Install) {
-        return Ok(());
+    match use_case {
+        UseCase::Install => return Ok(()),
+        UseCase::FirstProvisioning => {
+            let on = CallMatch::post("/api_keys");
+            world.stripe.inject(StripeFault { on, kind: FaultKind::Refused, times: u32::MAX });
+        }
+        _ => {}
     }
     world.install_app(at).await?;
+    world.stripe.clear_faults();
     world.deliver().await?;
-    if matches!(use_case, UseCase::Rotation | UseCase::Retirement) {
-        world.pass(Duration::from_secs(31 * 86_400));
-    }
-    if matches!(use_case, UseCase::Retirement) {
-        world.sweep_to_rest().await?;
-        world.pass(Duration::from_secs(86_400));
-    }
-    Ok(())
-}
-
-async fn run(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::Result<()> {
     match use_case {
-        UseCase::Install => {
-            let page = world.install_app(at).await?;
-            ensure!(page.status().is_success(), "the installation was answered {}", page.status());
+        UseCase::FirstProvisioning => world.pass(Duration::from_secs(3_600)),
+        UseCase::Rotation(_) => world.pass(MONTH),
+        UseCase::Retirement(_) => {
+            world.pass(MONTH);
+            world.sweep_to_rest().await?;
+            world.deliver().await?;
+            world.pass(DAY);
         }
-        UseCase::Rotation | UseCase::Retirement => {
+        UseCase::LostCiphertext => {
+            world.stripe.set_behaviour(|stripe| stripe.replay_returns_ciphertext = false);
+            let on = CallMatch::post("/rotate");
+            world.stripe.inject(StripeFault { on, kind: FaultKind::LostResponse, times: 3 });
+            world.pass(MONTH);
             world.sweep().await?;
+            world.stripe.clear_faults();
+            world.pass(Duration::from_secs(3_600));
         }
-        UseCase::RevokedByUser => {
-            let stored = world.steward().store.load(at).await?.context("installed")?;
-            let slot = default_slot(Kind::Secret);
-            if let Some((_, state)) = stored.current(&slot)
-                && let Some(key) = state.key()
-            {
-                world.stripe.expire_in_dashboard(at.id.as_str(), key.as_str());
-            }
-            world.try_deliver().await?;
+        UseCase::Install
+        | UseCase::UserExpires(_)
+        | UseCase::UserRotates
+        | UseCase::Uninstall(_) => {}
+    }
+    Ok(())
+}
+
+/// What the user does at Stripe, once. Answers what Stripe then says, as often as it is asked to.
+async fn act(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::Result<Vec<Vec<u8>>> {
+    let id = at.id.as_str();
+    let key = || async {
+        let stored = world.account(at).await?;
+        let key = stored.current(&default_slot(Kind::Secret)).and_then(|(_, state)| state.key());
+        Ok::<_, anyhow::Error>(key.context("there is a key")?.to_string())
+    };
+    match use_case {
+        UseCase::UserExpires(_) => {
+            world.stripe.expire_in_dashboard(id, &key().await?);
+        }
+        UseCase::UserRotates => {
+            world.stripe.rotate_in_dashboard(id, &key().await?, 60);
+        }
+        UseCase::Uninstall(_) => {
+            world.pass(Duration::from_secs(5));
+            world.stripe.uninstall(id, true, KeepOrExpire::Expire);
+        }
+        UseCase::Install
+        | UseCase::FirstProvisioning
+        | UseCase::Rotation(_)
+        | UseCase::Retirement(_)
+        | UseCase::LostCiphertext => {}
+    }
+    Ok(world.stripe.take_deliveries().into_iter().map(|delivery| delivery.body).collect())
+}
+
+/// The step itself, as often as it is called. Whatever the caller is told, only what follows counts.
+async fn run(
+    world: &World,
+    at: &AccountRef,
+    use_case: UseCase,
+    told: &[Vec<u8>],
+) -> anyhow::Result<()> {
+    match use_case {
+        UseCase::Install => drop(world.install_app(at).await?),
+        UseCase::UserExpires(_) | UseCase::UserRotates | UseCase::Uninstall(_) => {
+            world.deliver_bodies(told.to_vec()).await?;
+        }
+        UseCase::FirstProvisioning
+        | UseCase::Rotation(_)
+        | UseCase::Retirement(_)
+        | UseCase::LostCiphertext => {
+            let deadline = world.now().plus(Duration::from_secs(600));
+            drop(world.steward().advance(at, Actor::Sweep, deadline).await);
         }
     }
     Ok(())
 }
 
-fn strike(world: &World, cut: Cut, n: u32) {
-    let stripe = |kind| {
-        let on = CallMatch { nth: Some(n + 1), ..CallMatch::post("") };
-        world.stripe.inject(Fault::once(on, kind));
-    };
-    match cut {
-        Cut::TableBefore => world.table.fail(n, When::BeforeEffect, false),
-        Cut::TableAfter => world.table.fail(n, When::AfterEffect, false),
-        Cut::Killed => world.table.fail(n, When::BeforeEffect, true),
-        Cut::StripeBefore => {
-            stripe(FaultKind::BeforeEffect { status: 500, code: "api_error".to_owned() });
-        }
-        Cut::StripeAfter => stripe(FaultKind::AfterEffect { status: 500 }),
-        Cut::StripeLost => stripe(FaultKind::LostResponse),
-    }
-}
-
-/// Time passes, events arrive, the schedule sweeps: nothing else.
+/// Time passes, events arrive, the schedule sweeps: nothing else. Nothing dead is served meanwhile.
 async fn recover(world: &World, at: &AccountRef) -> anyhow::Result<()> {
-    for pause in [180, 3600, 90_000, 90_000] {
+    let shards = world.shards().await?;
+    for pause in [180, 3_600, 90_000, 90_000] {
         world.pass(Duration::from_secs(pause));
         world.try_deliver().await?;
-        world.sweep_to_rest().await?;
+        let mut sweeps = 0;
+        while world.sweep_shards(&shards).await > 0 {
+            world.pass(Duration::from_secs(60));
+            sweeps += 1;
+            ensure!(sweeps < 60, "the sweep does not come to rest");
+        }
+        let reply = world.read(at, Kind::Secret).await;
+        if reply.status() == StatusCode::OK {
+            let token = json_of(&reply)?["token"].as_str().unwrap_or_default().to_owned();
+            ensure!(world.stripe.token_works(&token), "a dead key is served");
+        }
     }
-    ensure!(world.steward().store.load(at).await?.is_some(), "the account is stored");
     Ok(())
 }
 
-async fn check(world: &World, at: &AccountRef) -> anyhow::Result<()> {
-    for kind in [Kind::Secret, Kind::Publishable] {
-        let token = world.token(at, kind).await.with_context(|| format!("{kind}"))?;
-        ensure!(world.stripe.token_works(&token), "the {kind} key that is served works");
-    }
+async fn check(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::Result<()> {
+    invariants::of_the_world(world)?;
+    let mut stored = world.account(at).await?;
+    invariants::of_the_trail(world, &stored).await?;
     let alive: Vec<_> = world
         .stripe
         .keys(at.id.as_str())
         .into_iter()
-        .filter(|key| key.status == "active")
+        .filter(|key| {
+            world.stripe.token_of(&key.id).is_some_and(|token| world.stripe.token_works(&token))
+        })
         .map(|key| (key.kind, key.id))
         .collect();
-    ensure!(alive.len() == 2, "one key a slot is alive at Stripe, no orphan: {alive:?}");
-    let other_bytes = |code: &str| code == "idempotency_error";
-    ensure!(
-        !world.stripe.log().iter().any(|call| call.error_code.as_deref().is_some_and(other_bytes)),
-        "I3: a retry sent other bytes"
-    );
-    let stored = world.account(at).await?;
-    let trail = world.steward().store.trail(at, 0, 10_000).await?;
-    audit::verify(&trail, &stored.head.audit)?;
-    let mut open: BTreeMap<_, i32> = BTreeMap::new();
-    for entry in &trail {
-        let about = (entry.slot.clone(), entry.generation, entry.action == Action::Issue);
-        match entry.phase {
-            Phase::Begin => *open.entry(about).or_default() += 1,
-            Phase::Complete => *open.entry(about).or_default() -= 1,
-            Phase::Note => {}
+    let expected = match use_case {
+        UseCase::UserExpires(OnUserExpire::Hold) => {
+            let reply = world.read(at, Kind::Secret).await;
+            ensure!(json_of(&reply)?["code"] == "revoked_by_user", "{:?}", reply.status());
+            1
         }
-    }
-    ensure!(open.values().all(|count| *count == 0), "the audit trail is closed: {open:?}");
+        UseCase::Uninstall(_) => {
+            let reply = world.read(at, Kind::Secret).await;
+            ensure!(json_of(&reply)?["code"] == "uninstalled", "{:?}", reply.status());
+            world.pass(DAY * 8);
+            world.sweep_to_rest().await?;
+            stored = world.account(at).await?;
+            ensure!(stored.pairs.is_empty(), "the private keys are gone after the grace");
+            return Ok(());
+        }
+        // What the user made by rotating is the user's, and is left alone.
+        UseCase::UserRotates => 3,
+        UseCase::Install
+        | UseCase::FirstProvisioning
+        | UseCase::Rotation(_)
+        | UseCase::Retirement(_)
+        | UseCase::UserExpires(OnUserExpire::Reissue)
+        | UseCase::LostCiphertext => 2,
+    };
+    invariants::of_the_slots(world, &stored, expected == 1).await?;
+    ensure!(alive.len() == expected, "one key a slot is alive at Stripe, no orphan: {alive:?}");
     Ok(())
 }
 
-fn setting(strategy: Strategy) -> Setting {
-    let choice = Choice { strategy, on_user_expire: OnUserExpire::Reissue, ..Choice::default() };
-    Setting { choice, ..Setting::default() }
+#[tokio::test]
+async fn whichever_call_of_an_installation_fails_each_slot_gets_one_key() -> anyhow::Result<()> {
+    every_cut(UseCase::Install).await
 }
 
 #[tokio::test]
-async fn whichever_call_to_the_table_fails_the_sweep_restores_one_key_a_slot() -> anyhow::Result<()>
+async fn whichever_call_of_a_first_provisioning_fails_each_slot_gets_one_key() -> anyhow::Result<()>
 {
-    let cuts = [Cut::TableBefore, Cut::TableAfter];
-    every_cut(&cuts, &setting(Strategy::Rotate), false).await
+    every_cut(UseCase::FirstProvisioning).await
 }
 
 #[tokio::test]
-async fn wherever_the_process_dies_the_sweep_restores_one_key_a_slot() -> anyhow::Result<()> {
-    every_cut(&[Cut::Killed], &setting(Strategy::Rotate), false).await?;
-    every_cut(&[Cut::Killed], &setting(Strategy::CreateThenExpire), false).await
+async fn whichever_call_of_a_rotation_fails_the_slot_has_one_key() -> anyhow::Result<()> {
+    every_cut(UseCase::Rotation(Strategy::Rotate)).await
 }
 
 #[tokio::test]
-async fn whichever_call_to_stripe_fails_the_sweep_restores_one_key_a_slot() -> anyhow::Result<()> {
-    let cuts = [Cut::StripeBefore, Cut::StripeAfter, Cut::StripeLost];
-    every_cut(&cuts, &setting(Strategy::Rotate), false).await
+async fn whichever_call_of_a_replacement_fails_the_slot_has_one_key() -> anyhow::Result<()> {
+    every_cut(UseCase::Rotation(Strategy::CreateThenExpire)).await
 }
 
 #[tokio::test]
-async fn where_a_replay_carries_no_ciphertext_the_lost_key_is_ended_and_replaced()
+async fn whichever_call_of_a_retirement_fails_the_old_key_dies() -> anyhow::Result<()> {
+    every_cut(UseCase::Retirement(Strategy::Rotate)).await?;
+    every_cut(UseCase::Retirement(Strategy::CreateThenExpire)).await
+}
+
+#[tokio::test]
+async fn whichever_call_fails_a_key_that_the_user_ended_is_held() -> anyhow::Result<()> {
+    every_cut(UseCase::UserExpires(OnUserExpire::Hold)).await
+}
+
+#[tokio::test]
+async fn whichever_call_fails_a_key_that_the_user_ended_is_replaced_once() -> anyhow::Result<()> {
+    every_cut(UseCase::UserExpires(OnUserExpire::Reissue)).await
+}
+
+#[tokio::test]
+async fn whichever_call_fails_a_key_that_the_user_rotated_is_replaced_once() -> anyhow::Result<()> {
+    every_cut(UseCase::UserRotates).await
+}
+
+#[tokio::test]
+async fn whichever_call_of_an_uninstall_fails_nothing_is_served_and_the_pairs_go()
 -> anyhow::Result<()> {
-    let cuts = [Cut::Killed, Cut::TableAfter, Cut::StripeAfter, Cut::StripeLost];
-    every_cut(&cuts, &setting(Strategy::Rotate), true).await?;
-    every_cut(&cuts, &setting(Strategy::CreateThenExpire), true).await
+    every_cut(UseCase::Uninstall(OnUninstall::Keep)).await?;
+    every_cut(UseCase::Uninstall(OnUninstall::Expire)).await
 }
+
+#[tokio::test]
+async fn whichever_call_of_a_recovery_fails_the_lost_key_is_ended_and_replaced()
+-> anyhow::Result<()> {
+    every_cut(UseCase::LostCiphertext).await
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(31 * 86_400);

@@ -189,3 +189,96 @@ async fn an_uninstall_that_is_heard_of_after_the_next_installation_ends_nothing(
     assert_eq!(world.token(&at, Kind::Secret).await?, token, "the late event is about the past");
     Ok(())
 }
+
+/// What a user does before any event about it arrives.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    /// Rotates the key with an overlap, which then runs out.
+    Rotates,
+    /// Ends the key, and uninstalls the app within the same second.
+    EndsAndUninstalls,
+}
+
+/// Where an account ends when these events come in this order, the first one twice. Same seed, same ids.
+async fn ending(deed: Deed, choice: Choice, order: &[usize]) -> anyhow::Result<(String, usize)> {
+    let world = World::with(Setting { choice, ..Setting::default() }).await?;
+    world.stripe.set_behaviour(|stripe| stripe.seed = Some(7));
+    let at = account(Mode::Live, "acct_1Order")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    let key = current_key(&world, &at).await?;
+    match deed {
+        Deed::Rotates => {
+            world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60);
+            world.pass(Duration::from_secs(3_601));
+        }
+        Deed::EndsAndUninstalls => {
+            world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+            world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Keep);
+        }
+    }
+    let bodies: Vec<_> = world.stripe.take_deliveries().into_iter().map(|it| it.body).collect();
+    let mut in_order: Vec<_> = order.iter().filter_map(|n| bodies.get(*n).cloned()).collect();
+    in_order.extend(in_order.first().cloned());
+    world.deliver_bodies(in_order).await?;
+    world.sweep_to_rest().await?;
+    world.deliver().await?;
+    world.sweep_to_rest().await?;
+
+    let stored = world.account(&at).await?;
+    let mut end = match stored.head.status {
+        Status::Installed { .. } => "installed".to_owned(),
+        Status::Uninstalled { .. } => "uninstalled".to_owned(),
+    };
+    for (slot, state) in &stored.slots {
+        end.push_str(&format!("; {slot} {:?}", state.hold.map(|hold| hold.why)));
+    }
+    for ((slot, generation), state) in &stored.generations {
+        let key = state.key().map(ToString::to_string).unwrap_or_default();
+        end.push_str(&format!("; {slot}#{generation} {} {key}", state.name()));
+    }
+    for kind in [Kind::Secret, Kind::Publishable] {
+        end.push_str(&format!("; {}", world.read(&at, kind).await.status()));
+    }
+    Ok((end, bodies.len()))
+}
+
+fn permutations(of: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![vec![]];
+    for n in 0..of {
+        let longer = |order: Vec<usize>| {
+            (0..=order.len()).map(move |place| {
+                let mut longer = order.clone();
+                longer.insert(place, n);
+                longer
+            })
+        };
+        orders = orders.into_iter().flat_map(longer).collect();
+    }
+    orders
+}
+
+async fn every_order(deed: Deed, expected: usize) -> anyhow::Result<()> {
+    for on_user_expire in [OnUserExpire::Hold, OnUserExpire::Reissue] {
+        let choice = Choice { on_user_expire, ..Choice::default() };
+        let (first, events) = ending(deed, choice, &(0..expected).collect::<Vec<_>>()).await?;
+        anyhow::ensure!(events == expected, "{deed:?} makes {events} events");
+        for order in permutations(expected) {
+            let (end, _) = ending(deed, choice, &order).await?;
+            anyhow::ensure!(end == first, "{deed:?} {order:?}:\n{end}\ninstead of\n{first}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn events_of_a_rotation_by_the_user_end_in_the_same_state_in_any_order() -> anyhow::Result<()>
+{
+    every_order(Deed::Rotates, 5).await
+}
+
+#[tokio::test]
+async fn events_of_one_second_with_an_uninstall_end_in_the_same_state_in_any_order()
+-> anyhow::Result<()> {
+    every_order(Deed::EndsAndUninstalls, 5).await
+}

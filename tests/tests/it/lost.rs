@@ -66,3 +66,56 @@ async fn two_keys_in_a_row_that_do_not_open_wait_for_a_person_and_serve_no_dead_
     ensure!(world.token(&at, Kind::Publishable).await.is_ok(), "the other slot is not blocked");
     Ok(())
 }
+
+/// Whoever keeps a replaced key from being tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OutOfReach {
+    Vault,
+    Stripe,
+}
+
+#[tokio::test]
+async fn a_replaced_key_that_cannot_be_tried_is_not_taken_for_dead() -> anyhow::Result<()> {
+    for out_of_reach in [OutOfReach::Vault, OutOfReach::Stripe] {
+        let choice = Choice { strategy: Strategy::CreateThenExpire, ..Choice::default() };
+        // Nothing is remembered of a private key, so that the vault is asked each time.
+        let cache = Duration::ZERO;
+        let world = World::with(Setting { choice, cache, ..Setting::default() }).await?;
+        let at = account(Mode::Live, "acct_1Untried")?;
+        world.add_account(at.id.as_str());
+        world.install_app(&at).await?;
+        let old = world.token(&at, Kind::Secret).await?;
+        let (slot, deadline) =
+            (default_slot(Kind::Secret), world.now().plus(Duration::from_secs(60)));
+        world.steward().rotate(&at, &slot, Actor::Operator, deadline).await?;
+
+        // Stripe goes on accepting an expired key for a while, and nobody can look whether it does.
+        world.stripe.set_behaviour(|stripe| stripe.expire_lag_ms = 3_600_000);
+        match out_of_reach {
+            OutOfReach::Vault => world.kms.set_disabled(true),
+            OutOfReach::Stripe => {
+                let on = fake_stripe::CallMatch::get("/v1/customers");
+                let kind = fake_stripe::FaultKind::Refused;
+                world.stripe.inject(fake_stripe::Fault { on, kind, times: u32::MAX });
+            }
+        }
+        world.pass(Duration::from_secs(86_400 + 60));
+        world.sweep().await?;
+        let expired = |call: &fake_stripe::Call| call.path.ends_with("/expire");
+        ensure!(world.stripe.log().iter().any(expired), "{out_of_reach:?}: it is ended at Stripe");
+        let stored = world.account(&at).await?;
+        let states: Vec<_> = stored.generations_of(&slot).map(|(_, state)| state.name()).collect();
+        ensure!(world.stripe.token_works(&old), "{out_of_reach:?}: and lives on");
+        ensure!(states == ["retiring", "current"], "{out_of_reach:?}: not seen dead: {states:?}");
+
+        world.kms.set_disabled(false);
+        world.stripe.clear_faults();
+        world.pass(Duration::from_secs(3_600));
+        world.sweep_to_rest().await?;
+        let stored = world.account(&at).await?;
+        let states: Vec<_> = stored.generations_of(&slot).map(|(_, state)| state.name()).collect();
+        ensure!(!world.stripe.token_works(&old));
+        ensure!(states == ["ended", "current"], "{out_of_reach:?}: seen dead: {states:?}");
+    }
+    Ok(())
+}

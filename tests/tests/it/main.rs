@@ -7,6 +7,7 @@ mod events;
 mod faults;
 mod fencing;
 mod install;
+mod invariants;
 mod keys;
 mod lost;
 mod main_path;

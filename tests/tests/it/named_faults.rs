@@ -16,7 +16,7 @@ use keysteward::vault::Keyring;
 use keysteward::vault::kms::KmsVault;
 use keysteward::vault::pair::Bits;
 use keysteward_tests::world::{WEBHOOK_SECRET, account, default_slot};
-use keysteward_tests::{Emf, Setting, World};
+use keysteward_tests::{Emf, KmsDouble, Setting, World};
 
 /// A world with an installed account, whose private keys are unwrapped anew for every use.
 async fn installed(id: &str) -> anyhow::Result<(World, AccountRef, String)> {
@@ -51,7 +51,7 @@ async fn read_fails(world: &World, at: &AccountRef, name: &str) -> anyhow::Resul
 #[tokio::test]
 async fn under_another_encryption_context_no_key_opens_and_none_is_lost() -> anyhow::Result<()> {
     let (mut world, at, token) = installed("acct_1Context").await?;
-    let vault = KmsVault::at(world.kms.url(), "us-east-1", "alias/keysteward");
+    let vault = KmsVault::new(&world.kms.aws(), KmsDouble::KEY_ID.to_owned());
     let other = Keyring::new(Box::new(vault), "ca_other".into(), Bits::Rsa2048, Duration::ZERO);
     let rows = world.rows()?;
     let right = std::mem::replace(&mut world.service.keyring, other);
@@ -140,7 +140,7 @@ async fn while_the_vaults_key_is_disabled_a_rotation_waits_with_a_name_and_ends_
 async fn without_its_table_each_function_says_so_and_what_stripe_sent_is_taken_when_it_is_back()
 -> anyhow::Result<()> {
     let (mut world, at, token) = installed("acct_1Table").await?;
-    let gone = Store::new(&world.table.aws()?, "a-table-that-is-not-there");
+    let gone = Store::new(&world.table.aws(), "a-table-that-is-not-there");
     let here = world.table.store()?;
 
     world.service.store = gone.clone();

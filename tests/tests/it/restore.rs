@@ -39,7 +39,7 @@ async fn a_restored_table_reports_first_and_acts_only_when_it_is_released() -> a
             world.install_app(at).await?;
         }
         let kept = world.token(&still, Kind::Secret).await?;
-        let copy = world.rows()?;
+        let copy = world.copy()?;
 
         // Two rotations that the copy knows nothing of; the consumers use the last key.
         rotate(&world, &moved).await?;
@@ -92,7 +92,7 @@ async fn an_event_that_is_older_than_the_reconciliation_waits_for_it() -> anyhow
     let at = account(Mode::Live, "acct_1Event")?;
     world.add_account(at.id.as_str());
     world.install_app(&at).await?;
-    let copy = world.rows()?;
+    let copy = world.copy()?;
     let in_use = rotate(&world, &at).await?;
     world.restore(copy).await?;
     world.deliver().await?;

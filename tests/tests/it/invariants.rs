@@ -1,0 +1,114 @@
+//! What has to hold once the faults are over, asked of fake Stripe and of the tokens themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, ensure};
+use keysteward::domain::account::{Account, HoldReason};
+use keysteward::domain::audit::{self, Action, Phase};
+use keysteward::domain::lifecycle::State;
+use keysteward::domain::slot::{Kind, Mode};
+use keysteward_tests::World;
+use keysteward_tests::world::default_slot;
+
+/// Nothing was wrong with a call when it was made (I1, I2, I8), none was sent with other bytes (I3), and no
+/// secret is in the table (I6).
+pub(crate) fn of_the_world(world: &World) -> anyhow::Result<()> {
+    let complaints = world.witness.complaints();
+    ensure!(complaints.is_empty(), "{complaints:#?}");
+    for call in world.stripe.log() {
+        let code = call.error_code.as_deref();
+        ensure!(code != Some("idempotency_error"), "I3: a retry sent other bytes: {call:?}");
+    }
+    let rows = serde_json::to_string(&world.rows()?)?;
+    for secret in ["sk_live_51", "sk_test_51", "PRIVATE KEY"] {
+        ensure!(!rows.contains(secret), "I6: {secret} is in the table");
+    }
+    Ok(())
+}
+
+/// The audit trail is whole, and nothing in it is open that is not open in the account.
+pub(crate) async fn of_the_trail(world: &World, stored: &Account) -> anyhow::Result<()> {
+    let at = &stored.at;
+    let trail = world.steward().store.trail(at, 0, 100_000).await?;
+    audit::verify(&trail, &stored.head.audit).with_context(|| format!("{at}"))?;
+    let mut open: BTreeMap<_, i32> = BTreeMap::new();
+    for entry in &trail {
+        let about = (entry.slot.clone(), entry.generation, entry.action == Action::Issue);
+        match entry.phase {
+            Phase::Begin => *open.entry(about).or_default() += 1,
+            Phase::Complete => *open.entry(about).or_default() -= 1,
+            Phase::Note => {}
+        }
+    }
+    for ((slot, generation, is_issue), count) in open {
+        let (Some(slot), Some(generation)) = (slot, generation) else { continue };
+        let state = stored.generations.get(&(slot.clone(), generation));
+        let is_open = state.is_some_and(|state| {
+            if is_issue { state.is_pending() } else { state.name() == "retiring" }
+        });
+        ensure!(count == i32::from(is_open), "{at} {slot}#{generation}: open {count} in the trail");
+    }
+    Ok(())
+}
+
+/// Every slot serves a key that works, unless its user ended it and the policy is (or was) to wait; and
+/// something will look at the account again (I7).
+pub(crate) async fn of_the_slots(
+    world: &World,
+    stored: &Account,
+    may_be_held: bool,
+) -> anyhow::Result<()> {
+    let at = &stored.at;
+    ensure!(stored.head.due_at.is_some(), "I7: nobody will look at {at} again");
+    for kind in [Kind::Secret, Kind::Publishable] {
+        let hold = stored.slots.get(&default_slot(kind)).and_then(|slot| slot.hold);
+        let is_held = hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser);
+        ensure!(!is_held || may_be_held, "{at}: held");
+        if is_held {
+            continue;
+        }
+        let token = world.token(at, kind).await;
+        let token = token.with_context(|| format!("{at} {kind}: {stored:#?}"))?;
+        ensure!(world.stripe.token_works(&token), "{at} {kind}: a dead key is served");
+    }
+    Ok(())
+}
+
+/// I5: every key of ours that is alive at Stripe is the current one of a slot, or in its overlap. `users`:
+/// keys that are the user's own.
+pub(crate) fn of_strays(
+    world: &World,
+    stored: &Account,
+    users: &BTreeSet<String>,
+) -> anyhow::Result<()> {
+    let (live, now) = (stored.at.mode == Mode::Live, world.now());
+    let known: Vec<&str> = stored
+        .generations
+        .values()
+        .filter_map(|state| match state {
+            State::Current { key, .. } => Some(key.as_str()),
+            State::Retiring { key, dies_at, .. } if *dies_at > now => Some(key.as_str()),
+            _ => None,
+        })
+        .collect();
+    for key in world.stripe.keys(stored.at.id.as_str()) {
+        let is_ours = key.live == live && !users.contains(&key.id);
+        let token = world.stripe.token_of(&key.id).unwrap_or_default();
+        ensure!(
+            !is_ours || !world.stripe.token_works(&token) || known.contains(&key.id.as_str()),
+            "{}: a key lives and nobody knows it: {key:?}\n{stored:#?}",
+            stored.at
+        );
+    }
+    Ok(())
+}
+
+/// A key that the app did not mint is never changed.
+pub(crate) fn of_foreign_keys(world: &World, foreign: &BTreeSet<String>) -> anyhow::Result<()> {
+    for call in world.stripe.log() {
+        let key = call.path.split('/').nth(4).unwrap_or_default();
+        let is_change = call.method == "POST" && foreign.contains(key);
+        ensure!(!is_change, "a key that is not ours was changed: {call:?}");
+    }
+    Ok(())
+}
