@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use crate::domain::audit::Actor;
+use crate::domain::backlog;
 use crate::domain::time::Timestamp;
 use crate::steward::{Advanced, Error, Steward};
 use crate::store::{Due, SHARDS};
@@ -20,6 +21,9 @@ pub struct Swept {
     pub deferred: u32,
     /// Accounts or events that failed: due again.
     pub failed: u32,
+    /// How far behind the back-fill of events is, of the settled account where it is furthest; `None` when no
+    /// installed account was settled.
+    pub oldest_cursor_seconds: Option<u64>,
 }
 
 impl Swept {
@@ -30,7 +34,11 @@ impl Swept {
 
     fn count(mut self, outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Settled => self.settled += 1,
+            Outcome::Settled(age) => {
+                self.settled += 1;
+                let age = age.map(|age| age.as_secs());
+                self.oldest_cursor_seconds = self.oldest_cursor_seconds.max(age);
+            }
             Outcome::Event => self.events += 1,
             Outcome::Deferred => self.deferred += 1,
             Outcome::Failed => self.failed += 1,
@@ -72,7 +80,10 @@ impl Steward {
                 (
                     at,
                     advanced.map(|advanced| match advanced {
-                        Advanced::Settled(_) | Advanced::Unknown => Outcome::Settled,
+                        Advanced::Settled(account) => {
+                            Outcome::Settled(backlog::age(&account.head, self.clock.now()))
+                        }
+                        Advanced::Unknown => Outcome::Settled(None),
                         Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime => {
                             Outcome::Deferred
                         }
@@ -116,7 +127,8 @@ impl Steward {
 }
 
 enum Outcome {
-    Settled,
+    /// With the age of the account's cursor.
+    Settled(Option<Duration>),
     Event,
     Deferred,
     Failed,

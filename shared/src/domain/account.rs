@@ -415,6 +415,12 @@ impl Change {
         self.account.head.reconcile_at = Some(self.now.plus(pause));
     }
 
+    /// Records up to when Stripe's own record of events was read. Never moves back.
+    pub fn events_read(&mut self, to: Timestamp) {
+        let read_to = &mut self.account.head.events_read_to;
+        *read_to = Some(read_to.map_or(to, |before| before.max(to)));
+    }
+
     /// Marks an event's row done within this change.
     pub fn finish(&mut self, event: &Notification) {
         self.finished = Some(event.clone());

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod backlog;
 pub mod drift;
 pub mod event;
 pub mod id;

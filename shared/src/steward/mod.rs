@@ -4,6 +4,7 @@
 //! callers at once; whoever finds the account leased by another backs off, because the account is due
 //! again when that lease runs out.
 
+mod backfill;
 mod look;
 mod mint;
 mod orders;
@@ -77,7 +78,7 @@ pub enum Error {
     /// No key pair could be made.
     #[error("could not make a key pair")]
     Pair(#[source] vault::Error),
-    /// The event could not be fetched from Stripe.
+    /// The event, or the list of them, could not be fetched from Stripe.
     #[error("could not fetch the event")]
     Event(#[source] crate::stripe::Error),
     /// The keys of the account could not be listed or retrieved at Stripe.
