@@ -196,7 +196,7 @@ impl World {
             .ok_or_else(|| ApiError::not_found("event"))
     }
 
-    /// `GET /v2/core/events`, newest first.
+    /// `GET /v2/core/events`, newest first unless switched; an event shows up after the list lag.
     pub(crate) fn list_events(
         &self,
         caller: &Caller,
@@ -212,13 +212,22 @@ impl World {
             return Err(ApiError::invalid("types: At most 20 types can be given"));
         }
         let created = CreatedRange::parse(request)?;
-        let items: Vec<(u64, Value)> = self
+        let shown_until = self.now() - self.behaviour.list_lag_ms;
+        let mut items: Vec<(u64, Value)> = self
             .visible_events(caller)
+            .filter(|event| event.created_ms <= shown_until)
             .filter(|event| types.is_empty() || types.contains(&event.kind.as_str()))
             .filter(|event| request.param("object_id").is_none_or(|id| event.concerns(id)))
             .filter(|event| created.holds(event.created_ms))
             .map(|event| (event.sequence, event.full(includes_client(request))))
             .collect();
+        if self.behaviour.events_oldest_first {
+            items.reverse();
+            // Cursors are places that go down a list.
+            for (place, _) in &mut items {
+                *place = u64::MAX - *place;
+            }
+        }
         page(&items, request, self.page_base())
     }
 

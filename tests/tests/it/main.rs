@@ -1,5 +1,6 @@
 //! End to end through the functions' handlers, on a real DynamoDB engine and a stateful Stripe.
 
+mod backfill;
 mod budget;
 mod crash;
 mod events;
