@@ -127,6 +127,8 @@ pub enum HoldReason {
     NoAnswer,
     /// The vault could not be reached, so the key could not be opened yet.
     VaultUnavailable,
+    /// The sandbox went live: the keys are on the owner's live account now.
+    MovedToLive,
 }
 
 impl HoldReason {
@@ -139,6 +141,7 @@ impl HoldReason {
             Self::ModeMismatch => "mode_mismatch",
             Self::NoAnswer => "no_answer",
             Self::VaultUnavailable => "vault_unavailable",
+            Self::MovedToLive => "moved_to_live",
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod audit;
 pub mod backlog;
+mod changeover;
 pub mod drift;
 pub mod event;
 pub mod id;
@@ -11,6 +12,7 @@ pub mod lifecycle;
 pub mod orders;
 pub mod plan;
 pub mod policy;
+pub mod sandbox;
 pub mod sealed;
 pub mod secret;
 pub mod slot;

@@ -327,11 +327,18 @@ impl Rules<'_> {
 fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
     let hold = account.slots.get(slot).and_then(|state| state.hold);
     account.current(slot).is_some()
-        || hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser)
+        || hold.is_some_and(|hold| match hold.why {
+            HoldReason::RevokedByUser | HoldReason::MovedToLive => true,
+            HoldReason::NotPermitted
+            | HoldReason::LimitReached
+            | HoldReason::ModeMismatch
+            | HoldReason::NoAnswer
+            | HoldReason::VaultUnavailable => false,
+        })
 }
 
 /// A slot asks a person after one generation that nothing could be done for, or two that do not open.
-fn needs_operator(account: &Account, slot: &Slot) -> bool {
+pub(super) fn needs_operator(account: &Account, slot: &Slot) -> bool {
     let mut undecryptable = 0;
     for (_, state) in account.generations_of(slot) {
         match state {

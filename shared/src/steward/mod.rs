@@ -9,6 +9,7 @@ mod look;
 mod mint;
 mod orders;
 mod prove;
+mod provision;
 mod reconcile;
 mod retire;
 mod steps;
@@ -29,6 +30,7 @@ use crate::stripe::Stripe;
 use crate::vault::{self, Keyring};
 
 pub use orders::OrderBook;
+pub(crate) use provision::look_at_all;
 pub use reconcile::Report;
 
 /// What the use cases that change keys work with.
@@ -81,6 +83,9 @@ pub enum Error {
     /// The event, or the list of them, could not be fetched from Stripe.
     #[error("could not fetch the event")]
     Event(#[source] crate::stripe::Error),
+    /// The claimable sandbox could not be fetched from Stripe.
+    #[error("could not fetch the sandbox")]
+    Sandbox(#[source] crate::stripe::Error),
     /// The keys of the account could not be listed or retrieved at Stripe.
     #[error("could not list the keys of the account")]
     List(#[source] crate::stripe::Error),
@@ -98,7 +103,7 @@ impl Error {
         match self {
             Self::Store(error) => error.class(),
             Self::Pair(error) => error.class(),
-            Self::Event(error) | Self::List(error) => error.class(),
+            Self::Event(error) | Self::Sandbox(error) | Self::List(error) => error.class(),
             Self::Illegal(_) => Class::Fault,
             Self::NoCurrentKey => Class::Caller,
         }

@@ -15,6 +15,7 @@ mod pace;
 mod page;
 mod probe;
 mod retry;
+mod sandbox;
 #[cfg(test)]
 mod testing;
 mod tls;
