@@ -35,81 +35,96 @@ impl Steward {
             },
         };
         let errands = errands(&sandbox);
-        for errand in &errands {
-            if !self.run(errand, event.created, deadline).await? {
-                let (due, now) = (Due::Event(event.into()), self.clock.now());
-                self.store.set_aside(&due, now, now.plus(Policy::HELD_BACK)).await?;
-                return Ok(Ingested::Deferred);
-            }
+        let mut left = errands.iter().peekable();
+        while let Some(errand) = left.next() {
+            let pause = match self.run(errand, event.created, deadline).await? {
+                Ran::Done => continue,
+                // What is left to do, the account's own due time brings about.
+                Ran::Keyless if left.peek().is_none() => continue,
+                // Nothing is retired before what takes its place is there.
+                Ran::Keyless => Policy::LOOK_AGAIN,
+                Ran::Busy => Policy::HELD_BACK,
+            };
+            let (due, now) = (Due::Event(event.into()), self.clock.now());
+            self.store.set_aside(&due, now, now.plus(pause)).await?;
+            return Ok(Ingested::Deferred);
         }
         self.store.close_event(event, self.clock.now()).await?;
         Ok(if errands.is_empty() { Ingested::Nothing } else { Ingested::Applied })
     }
 
-    /// `false` when the account is somebody else's for now, so that the errand has to wait.
     async fn run(
         &self,
         errand: &Errand,
         as_of: Timestamp,
         deadline: Timestamp,
-    ) -> Result<bool, Error> {
-        let advanced = match errand {
-            Errand::Open(at) => self.open_account(at, as_of, Actor::Event, deadline).await?,
-            Errand::Vacate(at) => return self.vacate(at, deadline).await,
-            Errand::Close(at) => self.close(at, deadline).await?,
-        };
-        Ok(match advanced {
-            // What is left to do, the account's own due time brings about.
-            Advanced::Settled(_) | Advanced::Unknown | Advanced::OutOfTime => true,
-            Advanced::Busy(_) | Advanced::Overtaken => false,
-        })
+    ) -> Result<Ran, Error> {
+        match errand {
+            Errand::Open(at) => {
+                Ok(match self.open_account(at, as_of, Actor::Event, deadline).await? {
+                    Advanced::Settled(account) if has_keys(&account) => Ran::Done,
+                    Advanced::Settled(_) | Advanced::Unknown | Advanced::OutOfTime => Ran::Keyless,
+                    Advanced::Busy(_) | Advanced::Overtaken => Ran::Busy,
+                })
+            }
+            Errand::Vacate(at) => self.vacate(at, deadline).await,
+            Errand::Close(at) => self.close(at, deadline).await,
+        }
     }
 
-    async fn vacate(&self, at: &AccountRef, deadline: Timestamp) -> Result<bool, Error> {
+    async fn vacate(&self, at: &AccountRef, deadline: Timestamp) -> Result<Ran, Error> {
         // What is on its way arrives first.
         let account = match self.advance(at, Actor::Event, deadline).await? {
             Advanced::Settled(account) => account,
-            Advanced::Unknown => return Ok(true),
-            Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime => return Ok(false),
+            Advanced::Unknown => return Ok(Ran::Done),
+            Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime => return Ok(Ran::Busy),
         };
         if matches!(account.head.status, Status::Uninstalled { .. }) {
-            return Ok(true);
+            return Ok(Ran::Done);
         }
         let now = self.clock.now();
         let mut change = Change::of(*account, now, Actor::Event);
         change.claim();
         if !change.vacate(now.plus(self.policy.overlap()))? {
-            return Ok(false);
+            return Ok(Ran::Busy);
         }
-        self.wind_up(change, deadline).await.map(|recorded| recorded.is_some())
+        self.wind_up(change, deadline).await
     }
 
-    async fn close(&self, at: &AccountRef, deadline: Timestamp) -> Result<Advanced, Error> {
-        let Some(account) = self.store.load(at).await? else { return Ok(Advanced::Unknown) };
+    async fn close(&self, at: &AccountRef, deadline: Timestamp) -> Result<Ran, Error> {
+        let Some(account) = self.store.load(at).await? else { return Ok(Ran::Done) };
         let now = self.clock.now();
         if matches!(account.head.status, Status::Uninstalled { .. }) {
-            return Ok(Advanced::Settled(Box::new(account)));
+            return Ok(Ran::Done);
         }
         if account.is_leased(now) {
-            return Ok(Advanced::Busy(account.head.lease_until.unwrap_or(now)));
+            return Ok(Ran::Busy);
         }
         let mut change = Change::of(account, now, Actor::Event);
         change.claim();
         change.set_status(Status::Uninstalled { at: now }, Action::Uninstall);
-        Ok(self.wind_up(change, deadline).await?.unwrap_or(Advanced::Overtaken))
+        self.wind_up(change, deadline).await
     }
 
-    async fn wind_up(
-        &self,
-        mut change: Change,
-        deadline: Timestamp,
-    ) -> Result<Option<Advanced>, Error> {
+    async fn wind_up(&self, mut change: Change, deadline: Timestamp) -> Result<Ran, Error> {
         let orders = self.orders().await?;
         let held = self.settle(&mut change, &orders)?;
-        let account: Account = match self.record(change).await? {
-            Some(account) => account,
-            None => return Ok(None),
-        };
-        self.drive_held(account, held, Actor::Event, deadline).await.map(Some)
+        let Some(account) = self.record(change).await? else { return Ok(Ran::Busy) };
+        self.drive_held(account, held, Actor::Event, deadline).await?;
+        Ok(Ran::Done)
     }
+}
+
+/// How an errand went.
+enum Ran {
+    /// It is recorded.
+    Done,
+    /// The account is open and has not all its keys yet.
+    Keyless,
+    /// The account is somebody else's for now.
+    Busy,
+}
+
+fn has_keys(account: &Account) -> bool {
+    account.slots.keys().all(|slot| account.current(slot).is_some())
 }

@@ -37,7 +37,8 @@ impl Change {
         if slots.iter().any(|slot| self.account().pending(slot).is_some()) {
             return Ok(false);
         }
-        let hold = Hold { why: HoldReason::MovedToLive, since: self.now(), until: None };
+        let why = HoldReason::MovedToLive;
+        let hold = Hold { why, since: self.now(), until: None };
         for slot in slots {
             if let Some((current, state)) = self.account().current(&slot) {
                 let doom = match state {

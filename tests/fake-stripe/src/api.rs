@@ -167,6 +167,7 @@ impl World {
                 let caller = self.event_caller(call)?;
                 self.event(&caller, request, id).map(ok)
             }
+            ("GET", ["v2", "core", "claimable_sandboxes", id]) => self.sandbox(call, id).map(ok),
             ("GET", ["v2", "iam", "api_keys"]) => {
                 let caller = self.key_caller(call)?;
                 self.list_keys(&caller, request).map(ok)
@@ -341,7 +342,10 @@ fn endpoint(request: &Request) -> String {
     let path: Vec<&str> = request
         .path
         .split('/')
-        .map(|part| if part.starts_with("mk_") || part.starts_with("evt_") { "{id}" } else { part })
+        .map(|part| {
+            let is_id = ["mk_", "evt_", "clmsbx_"].iter().any(|prefix| part.starts_with(prefix));
+            if is_id { "{id}" } else { part }
+        })
         .collect();
     format!("{} {}", request.method, path.join("/"))
 }

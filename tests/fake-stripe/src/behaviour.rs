@@ -35,6 +35,8 @@ pub struct Behaviour {
     pub related_object: RelatedObject,
     /// Whether install and uninstall also send thin `v1.account.application.*` events.
     pub thin_account_events: bool,
+    /// What `context` is in `v2.core.claimable_sandbox.*` events; nowhere documented.
+    pub sandbox_context: SandboxContext,
     /// Whether events are listed oldest first; the order is nowhere documented.
     pub events_oldest_first: bool,
     /// Whether an app that was uninstalled may still read the events of the account (§0.8: v1's were not).
@@ -76,6 +78,7 @@ impl Default for Behaviour {
             managed_by_application: false,
             related_object: RelatedObject::Empty,
             thin_account_events: false,
+            sandbox_context: SandboxContext::Null,
             events_oldest_first: false,
             events_readable_after_uninstall: false,
             rate_limit_per_second: None,
@@ -109,4 +112,15 @@ pub enum RelatedObject {
     Null,
     /// No such field.
     Absent,
+}
+
+/// Whose an event about a claimable sandbox may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxContext {
+    /// The app's own: `null`.
+    Null,
+    /// The app's own, named.
+    Platform,
+    /// The sandbox account's.
+    Sandbox,
 }
