@@ -10,5 +10,6 @@ mod keys;
 mod lost;
 mod main_path;
 mod rotation;
+mod sandbox;
 mod simulation;
 mod webhook;
