@@ -90,17 +90,15 @@ async fn the_sandboxs_keys_stay_until_the_live_ones_are_there() -> anyhow::Resul
     world.stripe.set_activated(OWNER, false);
     let id = world.stripe.add_sandbox(BOX);
     world.stripe.claim_sandbox(&id, OWNER);
+    world.deliver().await?;
+    let token = world.token(&sandbox, Kind::Secret).await?;
     world.stripe.take_sandbox_live(&id, AppInstall::Installed);
     world.deliver().await?;
+    world.sweep_to_rest().await?;
+    ensure!(world.token(&sandbox, Kind::Secret).await? == token, "served while there is no other");
     ensure!(code_of(&world, &live).await? == "not_permitted", "live keys wait for activation");
     world.stripe.set_activated(OWNER, true);
     let _ = world.stripe.take_deliveries();
-    // The sandbox was opened by its first event only if one came before it went live.
-    world
-        .steward()
-        .provision(&sandbox, &default_slot(Kind::Secret), Actor::Operator, soon(&world))
-        .await?;
-    let token = world.token(&sandbox, Kind::Secret).await?;
     world.pass(Duration::from_secs(3700));
     world.sweep_to_rest().await?;
     world.pass(Duration::from_secs(3700));
