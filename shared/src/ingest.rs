@@ -32,6 +32,9 @@ impl Steward {
             return Ok(Ingested::Nothing);
         }
         let event = stored.notification;
+        if let Topic::Sandbox { sandbox } = &event.topic {
+            return self.follow(&event, sandbox, deadline).await;
+        }
         let now = self.clock.now();
         let Some(account) = self.store.load(&event.account).await? else {
             self.store.close_event(&event, now).await?;
@@ -120,7 +123,8 @@ impl Steward {
             Topic::KeyCreated
             | Topic::Authorized
             | Topic::Deauthorized
-            | Topic::AccountUpdated { .. } => Ok(true),
+            | Topic::AccountUpdated { .. }
+            | Topic::Sandbox { .. } => Ok(true),
         }
     }
 }
@@ -154,6 +158,7 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
             }
         }
         Topic::AccountUpdated { charges_enabled: Some(false) }
+        | Topic::Sandbox { .. }
         | Topic::KeyCreated
         | Topic::KeyUpdated
         | Topic::KeyRotated

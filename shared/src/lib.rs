@@ -1,7 +1,7 @@
 //! Keysteward: custody of the API keys that a Stripe App manages for its users.
 //!
 //! `domain` is pure: it decides, and has no async, I/O, clock or randomness. `steward`, `install`,
-//! `ingest`, `serve` and `sweep` are the use cases. `store`, `vault`, `stripe` and `runtime` are the
+//! `ingest`, `sandbox`, `serve` and `sweep` are the use cases. `store`, `vault`, `stripe` and `runtime` are the
 //! adapters; no type of an SDK leaves them.
 
 pub mod class;
@@ -14,6 +14,7 @@ pub mod http;
 pub mod ingest;
 pub mod install;
 pub mod runtime;
+mod sandbox;
 pub mod serve;
 pub mod steward;
 pub mod store;

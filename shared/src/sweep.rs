@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use crate::class::Class;
 use crate::domain::attention::is_reminder_due;
 use crate::domain::audit::Actor;
+use crate::domain::backlog;
 use crate::domain::breaker::BreakerState;
 use crate::domain::time::Timestamp;
 use crate::runtime::metrics::Metric;
@@ -30,6 +31,9 @@ pub struct Swept {
     pub unknown_rows: u32,
     /// How long what waited longest had been due when its shard was read, in seconds.
     pub oldest_overdue: u64,
+    /// How far behind the back-fill of events is, of the settled account where it is furthest; `None` when no
+    /// installed account was settled.
+    pub oldest_cursor_seconds: Option<u64>,
 }
 
 impl Swept {
@@ -40,10 +44,11 @@ impl Swept {
 
     fn count(mut self, outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Settled => self.settled += 1,
-            Outcome::NeedsOperator => {
+            Outcome::Settled { needs_operator, cursor_age } => {
                 self.settled += 1;
-                self.need_operator += 1;
+                self.need_operator += u32::from(needs_operator);
+                let age = cursor_age.map(|age| age.as_secs());
+                self.oldest_cursor_seconds = self.oldest_cursor_seconds.max(age);
             }
             Outcome::Event => self.events += 1,
             Outcome::Deferred => self.deferred += 1,
@@ -96,12 +101,16 @@ impl Steward {
                 (
                     at,
                     advanced.map(|advanced| match advanced {
-                        Advanced::Settled(account)
-                            if is_reminder_due(&account, since, self.clock.now()) =>
-                        {
-                            Outcome::NeedsOperator
+                        Advanced::Settled(account) => {
+                            let now = self.clock.now();
+                            Outcome::Settled {
+                                needs_operator: is_reminder_due(&account, since, now),
+                                cursor_age: backlog::age(&account.head, now),
+                            }
                         }
-                        Advanced::Settled(_) | Advanced::Unknown => Outcome::Settled,
+                        Advanced::Unknown => {
+                            Outcome::Settled { needs_operator: false, cursor_age: None }
+                        }
                         Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime => {
                             Outcome::Deferred
                         }
@@ -149,8 +158,11 @@ impl Steward {
 }
 
 enum Outcome {
-    Settled,
-    NeedsOperator,
+    Settled {
+        needs_operator: bool,
+        /// How far behind the account's back-fill of events is.
+        cursor_age: Option<Duration>,
+    },
     Event,
     Deferred,
     Failed,

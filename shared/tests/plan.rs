@@ -39,6 +39,8 @@ enum Outside {
     RotationAsked,
     Uninstalled,
     Reinstalled,
+    Provisioned,
+    WentLive,
 }
 
 struct Model {
@@ -252,9 +254,9 @@ impl Model {
         assert!(
             ending != Ending::Superseded
                 || self.account.current(slot).is_some()
-                || self.account.slots[slot]
-                    .hold
-                    .is_some_and(|hold| hold.why == HoldReason::RevokedByUser),
+                || self.account.slots[slot].hold.is_some_and(|hold| {
+                    matches!(hold.why, HoldReason::RevokedByUser | HoldReason::MovedToLive)
+                }),
             "the last key known to work would be ended"
         );
         let at = self.now;
@@ -297,11 +299,33 @@ impl Model {
                     change.open_slot(&Slot::new(kind, SlotName::default()));
                 }
             }),
+            (Outside::Provisioned, _) => {
+                self.change(|change| change.start_afresh(&slot).unwrap());
+                assert!(self.is_cared_for(&slot), "a fresh start leads to a key");
+            }
+            (Outside::WentLive, _) => self.change(|change| {
+                let overlap = Duration::from_secs(86_400);
+                change.vacate(now.plus(overlap)).unwrap();
+            }),
             (
                 Outside::RevokedByUser | Outside::RotatedBySomebody | Outside::RotationAsked,
                 None,
             ) => {}
         }
+    }
+
+    /// Whether the slot has a key, or the plan gets it one.
+    fn is_cared_for(&self, slot: &Slot) -> bool {
+        let gets_one = |step: &Step| match step {
+            Step::Request { slot: of, .. }
+            | Step::Ask(of, _)
+            | Step::Prove(of, _)
+            | Step::Promote(of, _) => of == slot,
+            _ => false,
+        };
+        matches!(self.account.head.status, Status::Uninstalled { .. })
+            || self.account.current(slot).is_some()
+            || self.plan().steps.iter().any(|planned| gets_one(&planned.step))
     }
 
     fn assert_sound(&self) {
@@ -430,6 +454,8 @@ fn happenings() -> impl Strategy<Value = Vec<(Outside, u32)>> {
         2 => Just(Outside::RotationAsked),
         1 => Just(Outside::Uninstalled),
         2 => Just(Outside::Reinstalled),
+        2 => Just(Outside::Provisioned),
+        1 => Just(Outside::WentLive),
     ];
     proptest::collection::vec((outside, 1..=2_000_000u32), 1..40)
 }

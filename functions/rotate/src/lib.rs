@@ -26,6 +26,9 @@ fn counts(swept: &Result<Swept, Error>) -> Line {
             line.add(Metric::SweepFailed, swept.failed.into());
             line.add(Metric::AccountsNeedOperator, swept.need_operator.into());
             line.add(Metric::UnknownRows, swept.unknown_rows.into());
+            if let Some(age) = swept.oldest_cursor_seconds {
+                line.add(Metric::EventCursorAge, age);
+            }
         }
         Err(error) => line.fault(error.fault()),
     }

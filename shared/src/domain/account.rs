@@ -127,6 +127,8 @@ pub enum HoldReason {
     NoAnswer,
     /// The vault could not be reached, so the key could not be opened yet.
     VaultUnavailable,
+    /// The sandbox went live: the keys are on the owner's live account now.
+    MovedToLive,
 }
 
 impl HoldReason {
@@ -139,6 +141,7 @@ impl HoldReason {
             Self::ModeMismatch => "mode_mismatch",
             Self::NoAnswer => "no_answer",
             Self::VaultUnavailable => "vault_unavailable",
+            Self::MovedToLive => "moved_to_live",
         }
     }
 }
@@ -413,6 +416,12 @@ impl Change {
     /// Puts off a comparison that could not be made.
     pub fn put_off_reconciling(&mut self, pause: Duration) {
         self.account.head.reconcile_at = Some(self.now.plus(pause));
+    }
+
+    /// Records up to when Stripe's own record of events was read. Never moves back.
+    pub fn events_read(&mut self, to: Timestamp) {
+        let read_to = &mut self.account.head.events_read_to;
+        *read_to = Some(read_to.map_or(to, |before| before.max(to)));
     }
 
     /// Marks an event's row done within this change.

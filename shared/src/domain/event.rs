@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::EventId;
+use super::id::{EventId, SandboxId};
 use super::slot::AccountRef;
 use super::time::Timestamp;
 
@@ -20,7 +20,7 @@ pub struct Notification {
 }
 
 /// The events that change something here. All others are acknowledged and not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "topic", rename_all = "snake_case")]
 pub enum Topic {
     /// `v2.iam.api_key.created`; which key, only the full event says.
@@ -44,6 +44,11 @@ pub enum Topic {
         /// `charges_enabled` of the snapshot; `None` in a thin event, which carries no object.
         charges_enabled: Option<bool>,
     },
+    /// `v2.core.claimable_sandbox.*`, any of the five: what it came to, only the sandbox itself says.
+    Sandbox {
+        /// Which one; the event's `related_object`.
+        sandbox: SandboxId,
+    },
 }
 
 impl Topic {
@@ -63,8 +68,15 @@ impl Topic {
         })
     }
 
+    /// Whether an event of this type is about a claimable sandbox; then [`Topic::Sandbox`] takes its id.
+    pub fn is_of_sandbox(event_type: &str) -> bool {
+        event_type.strip_prefix("v2.core.claimable_sandbox.").is_some_and(|what| {
+            matches!(what, "created" | "claimed" | "updated" | "expiring" | "expired")
+        })
+    }
+
     /// Whether the full event has to be fetched to know which key it is about.
-    pub fn names_a_key(self) -> bool {
+    pub fn names_a_key(&self) -> bool {
         match self {
             Self::KeyCreated
             | Self::KeyUpdated
@@ -72,12 +84,15 @@ impl Topic {
             | Self::KeyExpired
             | Self::KeyPermissionsUpdated
             | Self::KeyDefaultSecretRevealed => true,
-            Self::Authorized | Self::Deauthorized | Self::AccountUpdated { .. } => false,
+            Self::Authorized
+            | Self::Deauthorized
+            | Self::AccountUpdated { .. }
+            | Self::Sandbox { .. } => false,
         }
     }
 
     /// The word for logs and the audit trail.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::KeyCreated => "key_created",
             Self::KeyUpdated => "key_updated",
@@ -88,6 +103,7 @@ impl Topic {
             Self::Authorized => "authorized",
             Self::Deauthorized => "deauthorized",
             Self::AccountUpdated { .. } => "account_updated",
+            Self::Sandbox { .. } => "sandbox",
         }
     }
 }

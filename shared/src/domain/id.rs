@@ -65,8 +65,17 @@ identifiers! {
     EventId = "evt_";
     /// An API key at Stripe, `mk_…`. It names the key; it is not the key.
     KeyId = "mk_";
+    /// A claimable sandbox at Stripe, `clmsbx_…`. It names the sandbox, not the account that it is.
+    SandboxId = "clmsbx_";
     /// A key pair of ours, `kid_…`; sent to Stripe as `public_key.id`.
     Kid = "kid_";
+}
+
+impl AccountId {
+    /// The app's own account: whose an event is that names none. Stripe's ids have no such form.
+    pub fn own() -> Self {
+        Self("acct_own".to_owned())
+    }
 }
 
 fn check_suffix(suffix: &str) -> Result<(), InvalidId> {

@@ -129,7 +129,7 @@ pub enum Ending {
     RevokedByUser,
     /// The user uninstalled the app.
     Uninstalled,
-    /// Its secret never reached us.
+    /// Its secret never reached us, or was of no use.
     Lost,
     /// A later generation took its place.
     Superseded,
@@ -183,6 +183,8 @@ pub enum Happened {
     Ended { at: Timestamp, why: Ending },
     /// Recovering is given up.
     GivenUp { at: Timestamp, trouble: Trouble },
+    /// An operator wants no more of it: it makes room for another.
+    Abandoned { at: Timestamp },
 }
 
 /// What happened cannot happen in this state.
@@ -238,6 +240,18 @@ impl State {
         matches!(self, Self::Requested { .. } | Self::Issued { .. } | Self::Proven { .. })
     }
 
+    /// To be ended at once: nobody can use it.
+    fn unusable(key: KeyId, at: Timestamp) -> Self {
+        Self::Retiring {
+            key,
+            material: None,
+            dies_at: at,
+            try_at: at,
+            attempts: 0,
+            ending: Ending::Lost,
+        }
+    }
+
     /// The only way from one state to another.
     pub fn apply(self, happened: Happened) -> Result<Self, Illegal> {
         let from = self.name();
@@ -247,14 +261,7 @@ impl State {
                 Happened::Answered { key, material, at, predecessor_dies_at } => {
                     Ok(Self::Issued { key, material, issued_at: at, predecessor_dies_at })
                 }
-                Happened::AnsweredWithoutSecret { key, at } => Ok(Self::Retiring {
-                    key,
-                    material: None,
-                    dies_at: at,
-                    try_at: at,
-                    attempts: 0,
-                    ending: Ending::Lost,
-                }),
+                Happened::AnsweredWithoutSecret { key, at } => Ok(Self::unusable(key, at)),
                 Happened::AskedInVain => {
                     intent.attempts = intent.attempts.saturating_add(1);
                     Ok(Self::Requested { intent })
@@ -270,7 +277,8 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
-                | Happened::EndingTried { .. } => illegal,
+                | Happened::EndingTried { .. }
+                | Happened::Abandoned { .. } => illegal,
             },
             Self::Issued { key, material, issued_at, predecessor_dies_at } => match happened {
                 Happened::Proved => {
@@ -289,7 +297,8 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
-                | Happened::EndingTried { .. } => illegal,
+                | Happened::EndingTried { .. }
+                | Happened::Abandoned { .. } => illegal,
             },
             Self::Proven { key, material, issued_at, .. } => match happened {
                 Happened::Promoted { rotates_at, look_at } => Ok(Self::Current {
@@ -312,7 +321,8 @@ impl State {
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::EndingTried { .. }
-                | Happened::GivenUp { .. } => illegal,
+                | Happened::GivenUp { .. }
+                | Happened::Abandoned { .. } => illegal,
             },
             Self::Current { key, material, issued_at, rotates_at, asked, look_at, doom } => {
                 match happened {
@@ -365,7 +375,8 @@ impl State {
                     | Happened::DidNotOpen { .. }
                     | Happened::Promoted { .. }
                     | Happened::EndingTried { .. }
-                    | Happened::GivenUp { .. } => illegal,
+                    | Happened::GivenUp { .. }
+                    | Happened::Abandoned { .. } => illegal,
                 }
             }
             Self::Retiring { key, material, dies_at, attempts, ending, .. } => match happened {
@@ -388,10 +399,12 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
-                | Happened::GivenUp { .. } => illegal,
+                | Happened::GivenUp { .. }
+                | Happened::Abandoned { .. } => illegal,
             },
             Self::Undecryptable { key, .. } => match happened {
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
+                Happened::Abandoned { at } => Ok(Self::unusable(key, at)),
                 Happened::Answered { .. }
                 | Happened::AnsweredWithoutSecret { .. }
                 | Happened::AskedInVain
@@ -407,6 +420,10 @@ impl State {
             },
             Self::NeedsOperator { key, .. } => match happened {
                 Happened::Ended { at, why } => Ok(Self::Ended { key, at, why }),
+                Happened::Abandoned { at } => Ok(match key {
+                    Some(key) => Self::unusable(key, at),
+                    None => Self::Ended { key: None, at, why: Ending::Lost },
+                }),
                 Happened::Answered { .. }
                 | Happened::AnsweredWithoutSecret { .. }
                 | Happened::AskedInVain
@@ -424,3 +441,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

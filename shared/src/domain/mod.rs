@@ -3,7 +3,9 @@
 pub mod account;
 pub mod attention;
 pub mod audit;
+pub mod backlog;
 pub mod breaker;
+mod changeover;
 pub mod drift;
 pub mod event;
 pub mod id;
@@ -12,6 +14,7 @@ pub mod lifecycle;
 pub mod orders;
 pub mod plan;
 pub mod policy;
+pub mod sandbox;
 pub mod sealed;
 pub mod secret;
 pub mod slot;

@@ -333,7 +333,14 @@ impl Rules<'_> {
 fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
     let hold = account.slots.get(slot).and_then(|state| state.hold);
     account.current(slot).is_some()
-        || hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser)
+        || hold.is_some_and(|hold| match hold.why {
+            HoldReason::RevokedByUser | HoldReason::MovedToLive => true,
+            HoldReason::NotPermitted
+            | HoldReason::LimitReached
+            | HoldReason::ModeMismatch
+            | HoldReason::NoAnswer
+            | HoldReason::VaultUnavailable => false,
+        })
 }
 
 fn uses(state: &State, kid: &Kid) -> bool {

@@ -54,6 +54,12 @@ impl Timestamp {
         Self(self.0.saturating_add(millis).min(MAX_MILLIS))
     }
 
+    /// This instant moved back; stops at the epoch.
+    pub fn minus(self, by: Duration) -> Self {
+        let millis = i64::try_from(by.as_millis()).unwrap_or(MAX_MILLIS);
+        Self(self.0.saturating_sub(millis).max(0))
+    }
+
     /// How long ago `earlier` was; zero when it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))

@@ -59,9 +59,13 @@ pub(super) fn event_body(data: &[u8]) {
         Topic::AccountUpdated { charges_enabled } => charges_enabled,
         _ => None,
     };
+    // A sandbox's events are thin alone.
+    if matches!(event.topic, Topic::Sandbox { .. }) {
+        return;
+    }
     let seconds = Timestamp::from_seconds(event.created.seconds());
     let snapshot = json!({
-        "id": event.id, "object": "event", "type": type_of(event.topic),
+        "id": event.id, "object": "event", "type": type_of(&event.topic),
         "created": event.created.seconds(), "livemode": event.account.mode == Mode::Live,
         "account": event.account.id, "data": { "object": { "charges_enabled": charges_enabled } },
     });
@@ -135,7 +139,7 @@ pub(super) fn install_link(data: &[u8]) {
     assert!(written.query_pairs().any(|(name, _)| name == "redirect_uri"));
 }
 
-fn type_of(topic: Topic) -> &'static str {
+fn type_of(topic: &Topic) -> &'static str {
     match topic {
         Topic::KeyCreated => "v2.iam.api_key.created",
         Topic::KeyUpdated => "v2.iam.api_key.updated",
@@ -146,5 +150,6 @@ fn type_of(topic: Topic) -> &'static str {
         Topic::Authorized => "account.application.authorized",
         Topic::Deauthorized => "account.application.deauthorized",
         Topic::AccountUpdated { .. } => "account.updated",
+        Topic::Sandbox { .. } => "v2.core.claimable_sandbox.updated",
     }
 }

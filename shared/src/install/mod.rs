@@ -9,7 +9,6 @@ use crate::class::Class;
 use crate::domain::account::{Account, Change, Status};
 use crate::domain::audit::{Action, Actor};
 use crate::domain::id::AccountId;
-use crate::domain::lifecycle::Happened;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{AccountRef, Mode, Slot, SlotName};
 use crate::fault::Fault;
@@ -184,22 +183,18 @@ impl Install {
     /// Records the account and its slots; `None` when somebody else is doing so right now.
     async fn open(&self, at: &AccountRef) -> Result<Option<Account>, Error> {
         let now = self.steward.clock.now();
-        let account = self.steward.store.load(at).await?;
-        let mut account = account.unwrap_or_else(|| Account::new(at.clone(), now));
+        let account = self.steward.loaded_or_new(at).await?;
         if account.is_leased(now) {
             return Ok(None);
         }
         let is_new = account.head.version == 0;
-        if is_new {
-            account.head.epoch = self.steward.orders().await?.epoch;
-        }
         let mut change = Change::of(account, now, Actor::Install);
         change.claim();
         // Also when it counts as installed already: an uninstall in between may not have been heard of, and
         // when it is, it must not end what starts here. What its keys came to, Stripe is asked at once.
         change.set_status(Status::Installed { since: now }, Action::Install);
         if !is_new {
-            look_at_all(&mut change)?;
+            steward::look_at_all(&mut change)?;
         }
         for kind in KINDS {
             change.open_slot(&Slot::new(kind, SlotName::default()));
@@ -231,18 +226,6 @@ impl Install {
             }
         }
     }
-}
-
-/// Makes every current key due for a look.
-fn look_at_all(change: &mut Change) -> Result<(), steward::Error> {
-    let slots: Vec<Slot> = change.account().slots.keys().cloned().collect();
-    let now = change.now();
-    for slot in slots {
-        if let Some((current, _)) = change.account().current(&slot) {
-            change.apply(&slot, current, Happened::LookedAt { look_at: now }, None)?;
-        }
-    }
-    Ok(())
 }
 
 /// API Gateway gives up after 30 s; a step that starts by now usually leaves time for the page. Where it does

@@ -4,10 +4,12 @@
 //! callers at once; whoever finds the account leased by another backs off, because the account is due
 //! again when that lease runs out.
 
+mod backfill;
 mod look;
 mod mint;
 mod orders;
 mod prove;
+mod provision;
 mod reconcile;
 mod retire;
 mod steps;
@@ -34,6 +36,7 @@ use crate::stripe::{self, Stripe, TimeLeft};
 use crate::vault::{self, Keyring};
 
 pub use orders::OrderBook;
+pub(crate) use provision::look_at_all;
 pub use reconcile::Report;
 
 /// What the use cases that change keys work with.
@@ -87,9 +90,12 @@ pub enum Error {
     /// No key pair could be made.
     #[error("could not make a key pair")]
     Pair(#[source] vault::Error),
-    /// The event could not be fetched from Stripe.
+    /// The event, or the list of them, could not be fetched from Stripe.
     #[error("could not fetch the event")]
     Event(#[source] stripe::Error),
+    /// The claimable sandbox could not be fetched from Stripe.
+    #[error("could not fetch the sandbox")]
+    Sandbox(#[source] stripe::Error),
     /// The keys of the account could not be listed or retrieved at Stripe.
     #[error("could not list the keys of the account")]
     List(#[source] stripe::Error),
@@ -107,7 +113,7 @@ impl Error {
         match self {
             Self::Store(error) => error.class(),
             Self::Pair(error) => error.class(),
-            Self::Event(error) | Self::List(error) => error.class(),
+            Self::Event(error) | Self::Sandbox(error) | Self::List(error) => error.class(),
             Self::Illegal(_) => Class::Fault,
             Self::NoCurrentKey => Class::Caller,
         }
@@ -118,7 +124,7 @@ impl Error {
         match self {
             Self::Store(error) => error.fault(),
             Self::Pair(error) => Some(error.fault()),
-            Self::Event(_) | Self::List(_) => Some(Fault::Stripe),
+            Self::Event(_) | Self::Sandbox(_) | Self::List(_) => Some(Fault::Stripe),
             Self::Illegal(_) => Some(Fault::Defect),
             Self::NoCurrentKey => None,
         }

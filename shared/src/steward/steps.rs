@@ -60,7 +60,11 @@ impl Steward {
         planned: Planned,
     ) -> Result<(), Error> {
         match &planned.step {
-            Step::Reconcile => self.reconcile(change, orders).await,
+            Step::Reconcile => {
+                self.reconcile(change, orders).await?;
+                self.back_fill(change, orders).await;
+                Ok(())
+            }
             Step::Request { slot, from } => {
                 let overlap = self.overlap_minutes(change, orders, slot);
                 self.request(change, slot, *from, overlap, planned.because).await

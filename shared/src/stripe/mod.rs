@@ -18,6 +18,7 @@ mod pace;
 mod page;
 mod probe;
 mod retry;
+mod sandbox;
 #[cfg(test)]
 mod testing;
 mod time_left;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::class::Class;
 use crate::domain::event::{Notification, Topic};
-use crate::domain::id::{AccountId, EventId};
+use crate::domain::id::{AccountId, EventId, SandboxId};
 use crate::domain::slot::{AccountRef, Mode};
 use crate::domain::time::Timestamp;
 
@@ -49,6 +49,9 @@ pub enum BadPayload {
     /// `created` is no instant, or not in the form that goes with `object`.
     #[error("the event has no well-formed time")]
     Created,
+    /// The event is about a claimable sandbox and does not name it.
+    #[error("the event names no well-formed sandbox")]
+    Sandbox,
     /// Not an envelope of EventBridge's with Stripe as its source.
     #[error("the envelope is not one of a stripe event source")]
     Envelope,
@@ -63,6 +66,7 @@ impl BadPayload {
             | Self::EventId
             | Self::Account
             | Self::Created
+            | Self::Sandbox
             | Self::Envelope => Class::Caller,
         }
     }
@@ -81,15 +85,22 @@ pub fn parse(body: &[u8]) -> Result<Parsed, BadPayload> {
         "event" => Form::Snapshot,
         _ => return Err(BadPayload::UnknownObject),
     };
-    let Some(mut topic) = Topic::of_type(&wire.event_type) else {
-        return Ok(Parsed::Ignored(Ignored::UnknownTopic));
+    let is_of_sandbox = Topic::is_of_sandbox(&wire.event_type);
+    let mut topic = match Topic::of_type(&wire.event_type) {
+        Some(topic) => topic,
+        None if is_of_sandbox => Topic::Sandbox { sandbox: sandbox_of(body)? },
+        None => return Ok(Parsed::Ignored(Ignored::UnknownTopic)),
     };
     // v1 puts the plain account into `account`; `context` may be a path from the organisation down.
-    let Some(account) = named(wire.account).or_else(|| named(wire.context)) else {
-        return Ok(Parsed::Ignored(Ignored::OwnAccount));
+    let account = match named(wire.account).or_else(|| named(wire.context)) {
+        Some(account) => {
+            let account = account.rsplit('/').next().unwrap_or_default();
+            AccountId::parse(account).map_err(|_| BadPayload::Account)?
+        }
+        // Sandboxes are the app's own objects until somebody claims them.
+        None if is_of_sandbox => AccountId::own(),
+        None => return Ok(Parsed::Ignored(Ignored::OwnAccount)),
     };
-    let account = account.rsplit('/').next().unwrap_or_default();
-    let account = AccountId::parse(account).map_err(|_| BadPayload::Account)?;
     let created = match (form, wire.created) {
         (Form::Thin, Created::Text(text)) => Timestamp::parse(&text),
         (Form::Snapshot, Created::Seconds(seconds)) => Timestamp::from_seconds(seconds),
@@ -106,6 +117,11 @@ pub fn parse(body: &[u8]) -> Result<Parsed, BadPayload> {
         created: created.map_err(|_| BadPayload::Created)?,
         topic,
     }))
+}
+
+fn sandbox_of(body: &[u8]) -> Result<SandboxId, BadPayload> {
+    let about: AboutSandbox = serde_json::from_slice(body).map_err(|_| BadPayload::Sandbox)?;
+    SandboxId::parse(&about.related_object.id).map_err(|_| BadPayload::Sandbox)
 }
 
 /// Takes the event out of the envelope in which EventBridge delivers it; hand the result to [`parse`].
@@ -166,6 +182,16 @@ struct AccountData {
 #[derive(Deserialize)]
 struct AccountObject {
     charges_enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct AboutSandbox {
+    related_object: RelatedObject,
+}
+
+#[derive(Deserialize)]
+struct RelatedObject {
+    id: String,
 }
 
 #[derive(Deserialize)]

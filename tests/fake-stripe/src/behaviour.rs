@@ -9,7 +9,7 @@ pub struct Behaviour {
     pub jwe_alg: JweAlg,
     /// Whether the ciphertext of a live secret is damaged on its way, so that it does not open.
     pub garble_ciphertext: bool,
-    /// Milliseconds until a new key shows up in a list and an expired one leaves it (§6).
+    /// Milliseconds until a new key or event shows up in a list and an expired key leaves it (§6).
     pub list_lag_ms: i64,
     /// Whether `next_page_url` and `previous_page_url` name the host. Default: a path that begins with `/`,
     /// as the official SDKs demand (stripe-python 16.1.0a4 `_util.py` `validate_path` refuses a URL with a
@@ -35,6 +35,12 @@ pub struct Behaviour {
     pub related_object: RelatedObject,
     /// Whether install and uninstall also send thin `v1.account.application.*` events.
     pub thin_account_events: bool,
+    /// What `context` is in `v2.core.claimable_sandbox.*` events; nowhere documented.
+    pub sandbox_context: SandboxContext,
+    /// Whether events are listed oldest first; the order is nowhere documented.
+    pub events_oldest_first: bool,
+    /// Whether an app that was uninstalled may still read the events of the account (§0.8: v1's were not).
+    pub events_readable_after_uninstall: bool,
     /// Calls a second and mode over all endpoints; `None` is unlimited (Stripe: live 100, sandbox 25).
     pub rate_limit_per_second: Option<u32>,
     /// Calls a second, mode and endpoint; `None` is unlimited (Stripe: 25).
@@ -72,6 +78,9 @@ impl Default for Behaviour {
             managed_by_application: false,
             related_object: RelatedObject::Empty,
             thin_account_events: false,
+            sandbox_context: SandboxContext::Null,
+            events_oldest_first: false,
+            events_readable_after_uninstall: false,
             rate_limit_per_second: None,
             endpoint_rate_limit_per_second: None,
             duplicate_deliveries: false,
@@ -103,4 +112,15 @@ pub enum RelatedObject {
     Null,
     /// No such field.
     Absent,
+}
+
+/// Whose an event about a claimable sandbox may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxContext {
+    /// The app's own: `null`.
+    Null,
+    /// The app's own, named.
+    Platform,
+    /// The sandbox account's.
+    Sandbox,
 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::Caller;
-use crate::behaviour::RelatedObject;
+use crate::behaviour::{RelatedObject, SandboxContext};
 use crate::clock::{iso, parse_iso};
 use crate::error::ApiError;
 use crate::http::Request;
@@ -35,6 +35,8 @@ pub(crate) struct Event {
     created_ms: i64,
     live: bool,
     account: String,
+    /// What the notification says of `account`.
+    context: Option<String>,
     request: Option<(String, String)>,
     by_user: bool,
     related_object: Option<Value>,
@@ -51,7 +53,7 @@ impl Event {
         event.insert("type".into(), json!(self.kind));
         event.insert("created".into(), json!(iso(self.created_ms)));
         event.insert("livemode".into(), json!(self.live));
-        event.insert("context".into(), json!(self.account));
+        event.insert("context".into(), json!(self.context));
         if let Some(related) = &self.related_object {
             event.insert("related_object".into(), related.clone());
         }
@@ -117,6 +119,37 @@ impl World {
         }
     }
 
+    /// Records and notifies `v2.core.claimable_sandbox.<what>`. Such an event is the app's own, or the
+    /// sandbox account's, as switched.
+    pub(crate) fn emit_sandbox_event(&mut self, what: &str, sandbox: &str, account: &str) {
+        let platform = self.app.account.clone();
+        let (account, context) = match self.behaviour.sandbox_context {
+            SandboxContext::Null => (platform, None),
+            SandboxContext::Platform => (platform.clone(), Some(platform)),
+            SandboxContext::Sandbox => (account.to_owned(), Some(account.to_owned())),
+        };
+        let event = Event {
+            sequence: self.next_sequence(),
+            id: self.new_id("evt_test_6"),
+            kind: format!("v2.core.claimable_sandbox.{what}"),
+            created_ms: self.now(),
+            live: false,
+            account,
+            context,
+            request: None,
+            by_user: false,
+            related_object: Some(json!({
+                "id": sandbox,
+                "type": "v2.core.claimable_sandbox",
+                "url": format!("/v2/core/claimable_sandboxes/{sandbox}"),
+            })),
+            data: Value::Null,
+            changes: Value::Null,
+        };
+        self.post(Payload::Thin, Value::Object(event.notification(false)).to_string());
+        self.events.push_front(event);
+    }
+
     #[expect(clippy::too_many_arguments, reason = "they are the fields of the event")]
     fn record(
         &mut self,
@@ -141,6 +174,7 @@ impl World {
             created_ms: self.now(),
             live,
             account: account.to_owned(),
+            context: Some(account.to_owned()),
             request,
             by_user: *cause == Cause::Dashboard,
             related_object,
@@ -196,7 +230,7 @@ impl World {
             .ok_or_else(|| ApiError::not_found("event"))
     }
 
-    /// `GET /v2/core/events`, newest first.
+    /// `GET /v2/core/events`, newest first unless switched; an event shows up after the list lag.
     pub(crate) fn list_events(
         &self,
         caller: &Caller,
@@ -212,13 +246,22 @@ impl World {
             return Err(ApiError::invalid("types: At most 20 types can be given"));
         }
         let created = CreatedRange::parse(request)?;
-        let items: Vec<(u64, Value)> = self
+        let shown_until = self.now() - self.behaviour.list_lag_ms;
+        let mut items: Vec<(u64, Value)> = self
             .visible_events(caller)
+            .filter(|event| event.created_ms <= shown_until)
             .filter(|event| types.is_empty() || types.contains(&event.kind.as_str()))
             .filter(|event| request.param("object_id").is_none_or(|id| event.concerns(id)))
             .filter(|event| created.holds(event.created_ms))
             .map(|event| (event.sequence, event.full(includes_client(request))))
             .collect();
+        if self.behaviour.events_oldest_first {
+            items.reverse();
+            // Cursors are places that go down a list.
+            for (place, _) in &mut items {
+                *place = u64::MAX - *place;
+            }
+        }
         page(&items, request, self.page_base())
     }
 

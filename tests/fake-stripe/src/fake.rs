@@ -18,6 +18,7 @@ use crate::keys::{KeySpec, KeyType};
 use crate::options::{AccountSpec, AppSpec, Deliver, Destination, KeepOrExpire, Options};
 use crate::pages::is_loopback;
 use crate::random::Random;
+use crate::sandbox::AppInstall;
 use crate::world::World;
 use crate::{Shared, http};
 
@@ -186,6 +187,28 @@ impl FakeStripe {
             };
             world.create_key(spec, &Cause::Dashboard)
         })
+    }
+
+    /// Makes a claimable sandbox for the app, which is on it from the start; answers its id. `account` becomes
+    /// the sandbox account.
+    pub fn add_sandbox(&self, account: &str) -> String {
+        self.world(|world| world.add_sandbox(account))
+    }
+
+    /// Somebody takes a sandbox and will go live as `owner`; false if it is not there to be taken.
+    pub fn claim_sandbox(&self, sandbox: &str, owner: &str) -> bool {
+        self.world(|world| world.claim_sandbox(sandbox, owner))
+    }
+
+    /// The owner of a sandbox goes live; false if nobody has taken it. An owner's account that is not there is
+    /// added, activated.
+    pub fn take_sandbox_live(&self, sandbox: &str, install: AppInstall) -> bool {
+        self.world(|world| world.take_sandbox_live(sandbox, install))
+    }
+
+    /// Nobody took a sandbox in time; false if somebody did.
+    pub fn expire_sandbox(&self, sandbox: &str) -> bool {
+        self.world(|world| world.expire_sandbox(sandbox))
     }
 
     /// Sends events from now on to these destinations too, or instead: replaces the list.

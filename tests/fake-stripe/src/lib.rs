@@ -29,17 +29,19 @@ mod options;
 mod page;
 mod pages;
 mod random;
+mod sandbox;
 mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use behaviour::{Behaviour, JweAlg, RelatedObject};
+pub use behaviour::{Behaviour, JweAlg, RelatedObject, SandboxContext};
 pub use calls::{Call, KeyUsed};
 pub use clock::Clock;
 pub use deliver::{Delivery, sign};
 pub use fake::{FakeStripe, KeyView};
 pub use faults::{CallMatch, Fault, FaultKind};
 pub use options::{AccountSpec, AppSpec, Deliver, Destination, KeepOrExpire, Options, Payload};
+pub use sandbox::AppInstall;
 
 use world::World;
 

@@ -19,6 +19,7 @@ use crate::limits::RateLimits;
 use crate::oauth::Grants;
 use crate::options::{AccountSpec, AppSpec, Destination, KeepOrExpire};
 use crate::random::Random;
+use crate::sandbox::Sandbox;
 
 pub(crate) struct Account {
     pub(crate) spec: AccountSpec,
@@ -63,6 +64,7 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) grants: Grants,
     pub(crate) calls: Vec<Call>,
+    pub(crate) sandboxes: BTreeMap<String, Sandbox>,
     sequence: u64,
 }
 
@@ -93,6 +95,7 @@ impl World {
             faults: Faults::default(),
             grants: Grants::default(),
             calls: Vec::new(),
+            sandboxes: BTreeMap::new(),
             sequence: 0,
         }
     }
@@ -144,6 +147,20 @@ impl World {
             self.emit_account_event("v1.account.application.authorized", account, live);
         }
         true
+    }
+
+    /// Puts the app on an account without a word to it, as it comes with a sandbox.
+    pub(crate) fn install_silently(&mut self, account: &str, live: bool) {
+        if let Some(found) = self.accounts.get_mut(account) {
+            *found.installation(live) = true;
+        }
+    }
+
+    /// Takes the app off an account that is no more.
+    pub(crate) fn uninstall_silently(&mut self, account: &str, live: bool) {
+        if let Some(found) = self.accounts.get_mut(account) {
+            *found.installation(live) = false;
+        }
     }
 
     /// Uninstalls the app. The notice goes out first and is the last thing the app hears of the account:

@@ -1,5 +1,6 @@
 //! End to end through the functions' handlers, on a real DynamoDB engine and a stateful Stripe.
 
+mod backfill;
 mod budget;
 mod crash;
 mod emergency;
@@ -16,6 +17,7 @@ mod named_faults;
 mod reconcile;
 mod restore;
 mod rotation;
+mod sandbox;
 mod simulation;
 mod threats;
 mod webhook;

@@ -129,6 +129,36 @@ fn v1_events_in_thin_form_are_the_same_topics() {
 }
 
 #[test]
+fn an_event_of_a_sandbox_names_it_and_is_the_apps_own_unless_it_names_an_account() {
+    let event = |what: &str, changes: Value| {
+        let mut event = json!({
+            "type": format!("v2.core.claimable_sandbox.{what}"), "context": null, "livemode": false,
+            "related_object": {
+                "id": "clmsbx_test_1", "type": "v2.core.claimable_sandbox",
+                "url": "/v2/core/claimable_sandboxes/clmsbx_test_1",
+            },
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            event[name] = value.clone();
+        }
+        with(thin(), event)
+    };
+    for what in ["created", "claimed", "updated", "expiring", "expired"] {
+        let kept = notification(event(what, json!({})));
+        let sandbox = SandboxId::parse("clmsbx_test_1").unwrap();
+        assert_eq!(kept.topic, Topic::Sandbox { sandbox });
+        assert_eq!(kept.account.to_string(), "test/acct_own");
+    }
+    let kept = notification(event("claimed", json!({"context": "acct_platform/acct_box"})));
+    assert_eq!(kept.account.to_string(), "test/acct_box");
+    assert_eq!(event("painted", json!({})), Ok(Parsed::Ignored(Ignored::UnknownTopic)));
+    for related in [json!(null), json!({}), json!({"id": "acct_1"}), json!({"id": 1}), json!("x")] {
+        let refused = event("claimed", json!({"related_object": related.clone()}));
+        assert_eq!(refused, Err(BadPayload::Sandbox), "{related}");
+    }
+}
+
+#[test]
 fn a_type_that_nothing_depends_on_is_acknowledged_whatever_its_ids() {
     let ignored = Ok(Parsed::Ignored(Ignored::UnknownTopic));
     assert_eq!(with(thin(), json!({"type": "v2.core.event_destination.ping"})), ignored);

@@ -69,6 +69,59 @@ async fn after_an_uninstall_no_event_can_be_read() {
 }
 
 #[tokio::test]
+async fn whether_events_can_be_read_after_an_uninstall_is_a_switch() {
+    let setup = setup().await;
+    setup.fake.set_behaviour(|it| {
+        it.thin_account_events = true;
+        it.events_readable_after_uninstall = true;
+    });
+    setup.fake.uninstall(ACCOUNT, false, KeepOrExpire::Expire);
+    assert_eq!(listed(&setup, "").await, ["v1.account.application.deauthorized"]);
+    assert_eq!(setup.get(TEST, "/v2/iam/api_keys").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_list_may_begin_at_either_end_and_pages_the_same() {
+    let setup = setup().await;
+    let first = setup.create_test().await.id();
+    for n in 0..4 {
+        setup.clock.advance(MINUTE);
+        setup
+            .post(TEST, &format!("/v2/iam/api_keys/{first}"), json!({"name": n.to_string()}))
+            .await;
+    }
+    let mut newest_first = Vec::new();
+    for oldest_first in [false, true] {
+        setup.fake.set_behaviour(|it| it.events_oldest_first = oldest_first);
+        let (mut ids, mut path) = (Vec::new(), Some(format!("{EVENTS}?limit=2")));
+        while let Some(at) = path {
+            let list = setup.get(TEST, &at).await.body;
+            let data = list["data"].as_array().expect("data").clone();
+            ids.extend(data.iter().map(|event| event["id"].clone()));
+            path = list["next_page_url"].as_str().map(str::to_owned);
+        }
+        assert_eq!(ids.len(), 5);
+        if oldest_first {
+            ids.reverse();
+            assert_eq!(ids, newest_first);
+        }
+        newest_first = ids;
+    }
+}
+
+#[tokio::test]
+async fn a_lagging_list_shows_an_event_later_and_a_retrieve_at_once() {
+    let setup = setup().await;
+    setup.fake.set_behaviour(|it| it.list_lag_ms = MINUTE);
+    setup.create_test().await.id();
+    let id = setup.delivered()[0]["id"].as_str().expect("an id").to_owned();
+    assert!(listed(&setup, "").await.is_empty());
+    assert_eq!(setup.get(TEST, &format!("{EVENTS}/{id}")).await.status, 200);
+    setup.clock.advance(MINUTE);
+    assert_eq!(listed(&setup, "").await.len(), 1);
+}
+
+#[tokio::test]
 async fn related_object_takes_each_of_its_three_shapes() {
     let setup = setup().await;
     let mut shapes = Vec::new();

@@ -10,5 +10,6 @@ mod idempotency;
 mod install;
 mod keys;
 mod rotation;
+mod sandboxes;
 mod spec;
 mod support;

@@ -1,0 +1,56 @@
+//! Changes to a slot as a whole: a fresh start, and the end of a sandbox's keys.
+
+use super::account::{Change, Hold, HoldReason};
+use super::attention::needs_operator;
+use super::lifecycle::{Happened, Illegal, State};
+use super::slot::{Generation, Slot};
+use super::time::Timestamp;
+
+impl Change {
+    /// Opens a slot or lifts what holds it, and gives up the keys for which it asks a person: they are ended
+    /// at Stripe like any other, and make room for the next.
+    pub fn start_afresh(&mut self, slot: &Slot) -> Result<(), Illegal> {
+        let at = self.now();
+        if needs_operator(self.account(), slot).is_some() {
+            let is_stuck = |state: &State| {
+                matches!(state, State::Undecryptable { .. } | State::NeedsOperator { .. })
+            };
+            let stuck: Vec<Generation> = self
+                .account()
+                .generations_of(slot)
+                .filter(|(_, state)| is_stuck(state))
+                .map(|(generation, _)| generation)
+                .collect();
+            for generation in stuck {
+                self.apply(slot, generation, Happened::Abandoned { at }, None)?;
+            }
+        }
+        self.open_slot(slot);
+        Ok(())
+    }
+
+    /// Retires the current keys of a sandbox whose owner went live, by `dies_at`, and makes no others.
+    ///
+    /// `false`, with nothing changed, while a key is on its way: it may be alive at Stripe already.
+    pub fn vacate(&mut self, dies_at: Timestamp) -> Result<bool, Illegal> {
+        let slots: Vec<Slot> = self.account().slots.keys().cloned().collect();
+        if slots.iter().any(|slot| self.account().pending(slot).is_some()) {
+            return Ok(false);
+        }
+        let why = HoldReason::MovedToLive;
+        let hold = Hold { why, since: self.now(), until: None };
+        for slot in slots {
+            if let Some((current, state)) = self.account().current(&slot) {
+                let doom = match state {
+                    State::Current { doom, .. } => doom.map_or(dies_at, |doom| doom.at),
+                    _ => dies_at,
+                };
+                let dies_at = dies_at.min(doom);
+                let over = Happened::Superseded { dies_at, try_at: dies_at };
+                self.apply(&slot, current, over, None)?;
+            }
+            self.hold(&slot, Some(hold));
+        }
+        Ok(true)
+    }
+}
