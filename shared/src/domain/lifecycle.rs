@@ -100,7 +100,7 @@ pub enum State {
 /// The end of a current key that has no successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doom {
-    /// When Stripe ends the key.
+    /// When Stripe ends the key; of one that an operator wants ended, since when.
     pub at: Timestamp,
     /// Who brought it about.
     pub by: DoomedBy,
@@ -114,6 +114,18 @@ pub enum DoomedBy {
     LostAnswer,
     /// Somebody else rotated the key: the user, or Stripe.
     SomebodyElse,
+    /// An operator wants it ended: by us, as soon as its successor is there.
+    Operator,
+}
+
+impl Doom {
+    /// Whether the key is past its end. One that an operator wants ended works until its successor is there.
+    pub fn has_struck(self, now: Timestamp) -> bool {
+        match self.by {
+            DoomedBy::LostAnswer | DoomedBy::SomebodyElse => self.at <= now,
+            DoomedBy::Operator => false,
+        }
+    }
 }
 
 /// What a key ended of.
@@ -130,6 +142,8 @@ pub enum Ending {
     Lost,
     /// A later generation took its place.
     Superseded,
+    /// An operator ended it without waiting for a successor, or for the end of its overlap.
+    RevokedByOperator,
 }
 
 /// What an operator is needed for.
@@ -174,6 +188,8 @@ pub enum Happened {
     RotationAsked { at: Timestamp },
     /// Stripe will end it at this instant.
     Doomed(Doom),
+    /// An operator wants it dead now, whether or not there is another.
+    Revoked { at: Timestamp },
     /// Ending it was tried and it is not seen dead yet.
     EndingTried { try_at: Timestamp },
     /// It is over.
@@ -267,6 +283,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. } => illegal,
             },
             Self::Issued { key, material, issued_at, predecessor_dies_at } => match happened {
@@ -286,6 +303,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. } => illegal,
             },
             Self::Proven { key, material, issued_at, .. } => match happened {
@@ -302,6 +320,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },
@@ -326,6 +345,14 @@ impl State {
                     let doom = Some(doom);
                     Ok(Self::Current { key, material, issued_at, rotates_at, look_at, doom })
                 }
+                Happened::Revoked { at } => Ok(Self::Retiring {
+                    key,
+                    material: Some(material),
+                    dies_at: at,
+                    try_at: at,
+                    attempts: 0,
+                    ending: Ending::RevokedByOperator,
+                }),
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                 Happened::Answered { .. }
                 | Happened::AnsweredWithoutSecret { .. }
@@ -344,6 +371,14 @@ impl State {
                     try_at,
                     attempts: attempts.saturating_add(1),
                     ending,
+                }),
+                Happened::Revoked { at } => Ok(Self::Retiring {
+                    key,
+                    material,
+                    dies_at: dies_at.min(at),
+                    try_at: at,
+                    attempts,
+                    ending: Ending::RevokedByOperator,
                 }),
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                 Happened::Answered { .. }
@@ -370,6 +405,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },
@@ -385,6 +421,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },

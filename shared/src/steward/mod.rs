@@ -6,6 +6,7 @@
 
 mod look;
 mod mint;
+pub mod operator;
 mod orders;
 mod prove;
 mod reconcile;
@@ -89,6 +90,10 @@ pub enum Error {
     /// There is no such slot with a current key.
     #[error("there is no current key in this slot")]
     NoCurrentKey,
+    /// The table was restored from a copy: nothing is changed at Stripe before an operator releases it and
+    /// the account was reconciled.
+    #[error("the table was restored and the bundle only reports")]
+    OnlyReports,
 }
 
 impl Error {
@@ -99,7 +104,7 @@ impl Error {
             Self::Pair(error) => error.class(),
             Self::Event(error) | Self::List(error) => error.class(),
             Self::Illegal(_) => Class::Fault,
-            Self::NoCurrentKey => Class::Caller,
+            Self::NoCurrentKey | Self::OnlyReports => Class::Caller,
         }
     }
 }
