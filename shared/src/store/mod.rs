@@ -7,6 +7,7 @@
 
 mod error;
 mod events;
+mod examine;
 mod keys;
 mod rows;
 mod standing;
@@ -33,6 +34,7 @@ use rows::{Item, Loaded, Written, number, string};
 
 pub use error::Error;
 pub use events::{Due, Recorded, StoredEvent};
+pub use examine::Examined;
 pub use keys::{EventRef, parse_stream_key};
 pub use standing::Listed;
 
