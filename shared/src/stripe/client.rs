@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use zeroize::Zeroizing;
 
@@ -201,6 +201,13 @@ impl Stripe {
         };
         let code = answer::code(&error);
         Err((error, Outcome::Answered { status: status.as_u16(), code, should_retry }))
+    }
+
+    /// Makes a call once, and answers status and headers whatever they are.
+    pub(super) async fn head_of(&self, call: &Call<'_>) -> Result<(u16, HeaderMap), Error> {
+        self.pace.turn().await;
+        let response = self.request(call).send().await.map_err(|error| not_answered(error).0)?;
+        Ok((response.status().as_u16(), response.headers().clone()))
     }
 
     fn request(&self, call: &Call<'_>) -> reqwest::RequestBuilder {
