@@ -4,12 +4,15 @@
 //! refuses to guess the rest: profiles, instance metadata and web identity are `aws-config`'s business,
 //! which costs a cold start time and a second root store.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
@@ -19,10 +22,12 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_types::SdkConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::future::BoxFuture;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::class::Class;
 
@@ -52,7 +57,7 @@ pub enum AwsSettingsError {
     CaBundleInvalid,
     /// The SDK refuses its own TLS settings.
     #[error("the TLS settings are refused")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Tls(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl AwsSettingsError {
@@ -80,20 +85,35 @@ impl Aws {
     pub fn from_settings(
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, AwsSettingsError> {
-        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let required = |name| lookup(name).ok_or(AwsSettingsError::Missing(name));
-        let endpoint = |name| lookup(name).map(|url| checked(name, url)).transpose();
-
-        let region = lookup("AWS_REGION")
-            .or_else(|| lookup("AWS_DEFAULT_REGION"))
-            .ok_or(AwsSettingsError::Missing("AWS_REGION"))?;
+        let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let required = |name| set(name).ok_or(AwsSettingsError::Missing(name));
+        region(&set)?;
         let credentials = Credentials::new(
             required("AWS_ACCESS_KEY_ID")?,
             required("AWS_SECRET_ACCESS_KEY")?,
-            lookup("AWS_SESSION_TOKEN"),
+            set("AWS_SESSION_TOKEN"),
             None,
             "environment",
         );
+        Self::reached_with(&lookup, SharedCredentialsProvider::new(credentials))
+    }
+
+    /// As [`Aws::from_settings`], with credentials that `finder` has: it is asked again when those that it
+    /// gave run out. For the operator's command, which outlives them while it watches.
+    pub fn with_finder(
+        lookup: impl Fn(&str) -> Option<String>,
+        finder: Finder,
+    ) -> Result<Self, AwsSettingsError> {
+        Self::reached_with(&lookup, SharedCredentialsProvider::new(Finding(finder)))
+    }
+
+    fn reached_with(
+        lookup: &dyn Fn(&str) -> Option<String>,
+        credentials: SharedCredentialsProvider,
+    ) -> Result<Self, AwsSettingsError> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let endpoint = |name| lookup(name).map(|url| checked(name, url)).transpose();
+        let region = region(&lookup)?;
         let mut roots = TrustStore::empty().with_pem_certificate(compiled_in_roots());
         if let Some(path) = lookup("AWS_CA_BUNDLE") {
             let pem = std::fs::read(path).map_err(AwsSettingsError::CaBundleUnreadable)?;
@@ -114,6 +134,7 @@ impl Aws {
     pub fn local(endpoint: &str) -> Result<Self, AwsSettingsError> {
         let endpoint = checked("the local endpoint", endpoint.to_owned())?;
         let credentials = Credentials::new("local", "local", None, None, "local");
+        let credentials = SharedCredentialsProvider::new(credentials);
         let region = "us-east-1".to_owned();
         let shared = shared(region, credentials, TrustStore::empty(), Some(endpoint))?;
         Ok(Self { shared, dynamodb: None, kms: None, secrets_manager: None })
@@ -157,9 +178,58 @@ impl fmt::Debug for Aws {
     }
 }
 
+/// Credentials, and until when they are good.
+#[expect(missing_debug_implementations, reason = "holds a secret")]
+pub struct Found {
+    /// `AWS_ACCESS_KEY_ID`
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`
+    pub secret_access_key: Zeroizing<String>,
+    /// `AWS_SESSION_TOKEN`
+    pub session_token: Option<Zeroizing<String>>,
+    /// When they run out; `None`: never.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// Finds credentials: in a profile, by single sign-on, wherever its maker looks.
+pub type Finder =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Found, Box<dyn Error + Send + Sync>>> + Send + Sync>;
+
+struct Finding(Finder);
+
+impl fmt::Debug for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Finding")
+    }
+}
+
+impl ProvideCredentials for Finding {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async move {
+            let found = (self.0)().await.map_err(CredentialsError::provider_error)?;
+            Ok(Credentials::new(
+                found.access_key_id,
+                found.secret_access_key.as_str(),
+                found.session_token.map(|token| token.as_str().to_owned()),
+                found.expires_at,
+                "finder",
+            ))
+        })
+    }
+}
+
+fn region(lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, AwsSettingsError> {
+    lookup("AWS_REGION")
+        .or_else(|| lookup("AWS_DEFAULT_REGION"))
+        .ok_or(AwsSettingsError::Missing("AWS_REGION"))
+}
+
 fn shared(
     region: String,
-    credentials: Credentials,
+    credentials: SharedCredentialsProvider,
     roots: TrustStore,
     endpoint: Option<String>,
 ) -> Result<SdkConfig, AwsSettingsError> {
@@ -178,7 +248,7 @@ fn shared(
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(credentials)
         .http_client(http)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts);
