@@ -2,8 +2,10 @@
 //! stateful Stripe, with one clock that the test moves.
 
 pub mod kms_double;
+pub mod secrets_double;
 pub mod table;
 pub mod world;
 
 pub use kms_double::KmsDouble;
+pub use secrets_double::SecretsDouble;
 pub use world::{Setting, World};

@@ -110,6 +110,11 @@ impl Table {
         Ok(table)
     }
 
+    /// Where it is reached, `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The settings that lead AWS clients to this table.
     pub fn aws(&self) -> anyhow::Result<Aws> {
         Ok(Aws::local(&self.url)?)

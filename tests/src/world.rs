@@ -48,6 +48,8 @@ pub struct Setting {
     pub oauth: bool,
     /// `KEYSTEWARD_PRIVATE_KEY_CACHE_SECONDS`
     pub cache: Duration,
+    /// What time it is at first.
+    pub starts_at: Timestamp,
 }
 
 impl Default for Setting {
@@ -60,6 +62,7 @@ impl Default for Setting {
             },
             oauth: false,
             cache: Duration::from_secs(300),
+            starts_at: Timestamp::from_millis(START).unwrap_or(Timestamp::EPOCH),
         }
     }
 }
@@ -102,7 +105,7 @@ impl World {
 
     /// A world with these settings.
     pub async fn with(setting: Setting) -> anyhow::Result<Self> {
-        let millis = Arc::new(AtomicI64::new(START));
+        let millis = Arc::new(AtomicI64::new(setting.starts_at.millis()));
         let read = millis.clone();
         let clock = Clock::from_fn(move || {
             Timestamp::from_millis(read.load(Ordering::SeqCst)).unwrap_or(Timestamp::EPOCH)
