@@ -48,7 +48,9 @@ impl Paused {
                 "{whose} is paused since {}: no rotation by age is begun; emergencies and retirements go on",
                 instant(since)
             ),
-            None => format!("{whose} is not paused: what came due meanwhile is rotated now"),
+            None => {
+                format!("{whose} is not paused: the next sweeps rotate what came due meanwhile")
+            }
         }
     }
 }

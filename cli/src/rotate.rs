@@ -3,7 +3,8 @@
 use anyhow::bail;
 use keysteward::domain::account::Account;
 use keysteward::domain::audit::Actor;
-use keysteward::domain::slot::Slot;
+use keysteward::domain::lifecycle::State;
+use keysteward::domain::slot::{AccountRef, Slot};
 
 use crate::args::Rotate;
 use crate::emergency;
@@ -41,6 +42,16 @@ pub(crate) fn current(account: &Account, slot: &Slot) -> Option<u32> {
 
 /// Why a slot did not get its next key although it was asked to.
 pub(crate) fn waits(account: &Account, slot: &Slot) -> String {
+    let is_stuck =
+        |state: &State| matches!(state, State::NeedsOperator { .. } | State::Undecryptable { .. });
+    if account.generations_of(slot).any(|(_, state)| is_stuck(state)) {
+        let (AccountRef { id, mode }, Slot { kind, name }) = (&account.at, slot);
+        let name = name.as_str();
+        return format!(
+            "it could not be done and needs an operator: see its state; \
+             `keysteward resume {id} {name} --kind {kind} --mode {mode}` has it tried anew"
+        );
+    }
     let hold = account.slots.get(slot).and_then(|state| state.hold);
     let why = match hold.map(|hold| (hold.why.as_str(), hold.until)) {
         Some((why, Some(until))) => format!("{why} until {}", instant(until)),

@@ -140,7 +140,9 @@ async fn a_slot_that_needs_an_operator_carries_on_when_one_says_so() -> anyhow::
     let (desk, at) = Desk::with_account("acct_1Stuck").await?;
     let refused = FaultKind::BeforeEffect { status: 400, code: "parameter_unknown".to_owned() };
     desk.world.stripe.inject(Fault::once(CallMatch::post("/rotate"), refused));
-    assert_eq!(desk.give(&["rotate", "acct_1Stuck"]).await.code, 1);
+    let said = desk.give(&["rotate", "acct_1Stuck"]).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("keysteward resume acct_1Stuck default"), "{said:?}");
     let status = desk.give(&["status", "--output", "json"]).await.json(0)?;
     assert_eq!(status["needs_operator"][0]["why"], "needs_operator", "{status}");
     let said = desk.give(&["status"]).await;
