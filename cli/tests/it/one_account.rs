@@ -161,3 +161,18 @@ async fn a_slot_that_needs_an_operator_carries_on_when_one_says_so() -> anyhow::
     assert!(again.text(0)?.contains("waits for nobody"), "{again:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn expire_now_ends_the_key_before_the_next_one_is_asked_for() -> anyhow::Result<()> {
+    let (desk, at) = Desk::with_account("acct_1First").await?;
+    let before = desk.world.stripe.log().len();
+    assert_eq!(desk.give(&["expire", "acct_1First", "default", "--now", "--yes"]).await.code, 0);
+    assert_eq!(current(&desk, &at).await?, Some(2));
+    let log = desk.world.stripe.log();
+    let position = |end: &str| {
+        log[before..].iter().position(|call| call.path.ends_with(end) && call.method == "POST")
+    };
+    let (expired, created) = (position("/expire"), position("/api_keys"));
+    assert!(expired.is_some() && created.is_some() && expired < created, "{expired:?} {created:?}");
+    Ok(())
+}
