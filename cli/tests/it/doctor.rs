@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keysteward::runtime::clock::Clock;
 use keysteward_tests::Setting;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::desk::{Desk, stripe_secret};
 
@@ -101,5 +101,28 @@ async fn a_clock_that_is_off_is_found() -> anyhow::Result<()> {
         let checks: Value = serde_json::from_str(&said.out)?;
         assert_eq!(verdict(&checks, "clock"), expected, "{checks}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_of_another_form_is_described_by_what_differs() -> anyhow::Result<()> {
+    let mut desk = desk().await?;
+    let definition = json!({
+        "TableName": "other",
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+        "ProvisionedThroughput": {"ReadCapacityUnits": 1, "WriteCapacityUnits": 1},
+    });
+    desk.world.table.database().create_table(serde_json::from_value(definition)?)?;
+    desk.unusual = vec![("KEYSTEWARD_TABLE", "other".to_owned())];
+    let checks = desk.give(&["doctor", "--output", "json"]).await.json(3)?;
+    let table = checks.as_array().into_iter().flatten().find(|check| check["check"] == "table");
+    assert_eq!(
+        table.map(|check| &check["saw"]),
+        Some(&json!(
+            "its key is another; it has no index `due`; it has no stream; it is not billed on demand"
+        )),
+    );
+    assert_eq!(verdict(&checks, "table ttl"), "\"warn\"");
     Ok(())
 }
