@@ -128,7 +128,7 @@ impl Service {
             };
             return Err(Refusal::NoUsableKey(why));
         };
-        if doom.is_some_and(|doom| doom.at <= now) {
+        if doom.is_some_and(|doom| doom.has_struck(now)) {
             return Err(Refusal::NoUsableKey("expired"));
         }
         let previous_valid_until = previous_valid_until(&account, slot, now);

@@ -7,11 +7,13 @@ mod engine;
 pub mod kms_double;
 mod pairs;
 pub mod race;
+pub mod secrets_double;
 pub mod table;
 mod witness;
 pub mod world;
 
 pub use emf::Emf;
 pub use kms_double::KmsDouble;
+pub use secrets_double::SecretsDouble;
 pub use witness::Witness;
 pub use world::{Setting, World};

@@ -57,6 +57,8 @@ pub struct Setting {
     pub sockets: bool,
     /// Random numbers, for jitter.
     pub draw: fn() -> u64,
+    /// What time it is at first.
+    pub starts_at: Timestamp,
 }
 
 impl Default for Setting {
@@ -71,6 +73,7 @@ impl Default for Setting {
             cache: Duration::from_secs(300),
             sockets: false,
             draw: || 4,
+            starts_at: Timestamp::from_millis(START).unwrap_or(Timestamp::EPOCH),
         }
     }
 }
@@ -118,7 +121,7 @@ impl World {
 
     /// A world with these settings.
     pub async fn with(setting: Setting) -> anyhow::Result<Self> {
-        let millis = Arc::new(AtomicI64::new(START));
+        let millis = Arc::new(AtomicI64::new(setting.starts_at.millis()));
         let read = millis.clone();
         let clock = Clock::from_fn(move || {
             Timestamp::from_millis(read.load(Ordering::SeqCst)).unwrap_or(Timestamp::EPOCH)
@@ -140,7 +143,7 @@ impl World {
         let kms = KmsDouble::new(doors.clone())?;
         let witness = Witness::of(table.database());
         let (to_table, to_kms) = if setting.sockets {
-            (table.aws_over_http().await?, Aws::local(&kms.listen().await?)?)
+            (Aws::local(&table.listen().await?)?, Aws::local(&kms.listen().await?)?)
         } else {
             (table.aws(), kms.aws())
         };

@@ -375,6 +375,15 @@ impl Change {
         }
     }
 
+    /// Holds back rotations by age from now on, or no longer; the account is due at once, to plan anew.
+    pub fn set_paused(&mut self, paused: bool) {
+        let since = self.account.head.paused_since;
+        self.account.head.paused_since = paused.then_some(since.unwrap_or(self.now));
+        self.account.head.due_at = Some(self.now);
+        let outcome = if paused { "pause" } else { "resume" };
+        self.note(Action::Request, Phase::Note, None, Some(outcome));
+    }
+
     /// Takes a key into the working set that Stripe has and no generation knows, to be retired: nobody can
     /// read its secret. `false` when there is no such slot.
     pub fn adopt(&mut self, slot: &Slot, key: KeyId, dies_at: Timestamp) -> bool {

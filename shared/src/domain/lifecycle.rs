@@ -103,7 +103,7 @@ pub enum State {
 /// The end of a current key that has no successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doom {
-    /// When Stripe ends the key.
+    /// When Stripe ends the key; of one that an operator wants ended, since when.
     pub at: Timestamp,
     /// Who brought it about.
     pub by: DoomedBy,
@@ -117,6 +117,18 @@ pub enum DoomedBy {
     LostAnswer,
     /// Somebody else rotated the key: the user, or Stripe.
     SomebodyElse,
+    /// An operator wants it ended: by us, as soon as its successor is there.
+    Operator,
+}
+
+impl Doom {
+    /// Whether the key is past its end. One that an operator wants ended works until its successor is there.
+    pub fn has_struck(self, now: Timestamp) -> bool {
+        match self.by {
+            DoomedBy::LostAnswer | DoomedBy::SomebodyElse => self.at <= now,
+            DoomedBy::Operator => false,
+        }
+    }
 }
 
 /// What a key ended of.
@@ -133,6 +145,8 @@ pub enum Ending {
     Lost,
     /// A later generation took its place.
     Superseded,
+    /// An operator ended it without waiting for a successor, or for the end of its overlap.
+    RevokedByOperator,
 }
 
 /// What an operator is needed for.
@@ -177,6 +191,8 @@ pub enum Happened {
     RotationAsked { at: Timestamp },
     /// Stripe will end it at this instant.
     Doomed(Doom),
+    /// An operator wants it dead now, whether or not there is another.
+    Revoked { at: Timestamp },
     /// Ending it was tried and it is not seen dead yet.
     EndingTried { try_at: Timestamp },
     /// It is over.
@@ -277,6 +293,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::Abandoned { .. } => illegal,
             },
@@ -297,6 +314,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::Abandoned { .. } => illegal,
             },
@@ -320,6 +338,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. }
                 | Happened::Abandoned { .. } => illegal,
@@ -367,6 +386,14 @@ impl State {
                             doom,
                         })
                     }
+                    Happened::Revoked { at } => Ok(Self::Retiring {
+                        key,
+                        material: Some(material),
+                        dies_at: at,
+                        try_at: at,
+                        attempts: 0,
+                        ending: Ending::RevokedByOperator,
+                    }),
                     Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                     Happened::Answered { .. }
                     | Happened::AnsweredWithoutSecret { .. }
@@ -387,6 +414,14 @@ impl State {
                     try_at,
                     attempts: attempts.saturating_add(1),
                     ending,
+                }),
+                Happened::Revoked { at } => Ok(Self::Retiring {
+                    key,
+                    material,
+                    dies_at: dies_at.min(at),
+                    try_at: at,
+                    attempts,
+                    ending: Ending::RevokedByOperator,
                 }),
                 Happened::Ended { at, why } => Ok(Self::Ended { key: Some(key), at, why }),
                 Happened::Answered { .. }
@@ -415,6 +450,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },
@@ -434,6 +470,7 @@ impl State {
                 | Happened::RotationAsked { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
+                | Happened::Revoked { .. }
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },

@@ -79,7 +79,7 @@ pub enum Because {
     RotationIsDue,
     /// An operator ordered keys to be replaced before their time.
     EmergencyIsOn,
-    /// Stripe will end the key although no successor was made.
+    /// The key is to end although no successor was made.
     KeyIsDoomed,
     /// An intent is recorded and its outcome is not.
     IntentIsOpen,
@@ -95,6 +95,8 @@ pub enum Because {
     KeyIsOrphaned,
     /// The overlap is over.
     OverlapIsOver,
+    /// An operator wants the key dead now.
+    OperatorWantsItDead,
     /// The key that replaced it is gone and another is not there yet.
     LastKeyKnownToWork,
     /// The key's secret never reached us.
@@ -192,6 +194,7 @@ impl Rules<'_> {
             }
             let because = match ending {
                 Ending::Lost => Because::SecretIsLost,
+                Ending::RevokedByOperator => Because::OperatorWantsItDead,
                 Ending::Superseded
                 | Ending::Expired
                 | Ending::RevokedByUser
@@ -249,7 +252,10 @@ impl Rules<'_> {
                 let step = Step::Close(slot.clone(), generation, Ending::RevokedByUser);
                 plan.at(doom.at, self.now, step, Because::KeyHasDied);
             }
-            (DoomedBy::LostAnswer, OnUserExpire::Hold | OnUserExpire::Reissue)
+            (
+                DoomedBy::LostAnswer | DoomedBy::Operator,
+                OnUserExpire::Hold | OnUserExpire::Reissue,
+            )
             | (DoomedBy::SomebodyElse, OnUserExpire::Reissue) => {
                 plan.now(Step::Request { slot: slot.clone(), from: None }, Because::KeyIsDoomed);
             }

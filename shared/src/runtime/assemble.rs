@@ -88,7 +88,31 @@ pub fn keys(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Service, StartErr
 
 /// Assembles what `lifecycle` and `rotate` need.
 pub async fn steward(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Steward, StartError> {
-    Ok(steward_and_rest(lookup).await?.0)
+    Ok(steward_and_rest(lookup, &Aws::from_settings(lookup)?).await?.0)
+}
+
+/// As [`steward`], for who reaches AWS in a way of their own: the operator's command.
+pub async fn steward_on(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    aws: &Aws,
+) -> Result<Steward, StartError> {
+    Ok(steward_and_rest(lookup, aws).await?.0)
+}
+
+/// The vault alone, as every function that opens keys has it.
+pub fn keyring_on(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    aws: &Aws,
+) -> Result<Keyring, StartError> {
+    keyring(&Settings::new(lookup), aws)
+}
+
+/// The client for Stripe alone.
+pub fn stripe_of(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    keys: AppKeys,
+) -> Result<Stripe, StartError> {
+    stripe_with(&Settings::new(lookup), keys)
 }
 
 /// Assembles what `install` needs.
@@ -104,7 +128,8 @@ pub async fn install(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Install,
     let base = address(&settings, "KEYSTEWARD_ENDPOINT_URL")?
         .ok_or(SettingsError::Missing("KEYSTEWARD_ENDPOINT_URL"))?;
     let after_install_url = address(&settings, "KEYSTEWARD_AFTER_INSTALL_URL")?;
-    let (steward, signing_secrets, state_key) = steward_and_rest(lookup).await?;
+    let (steward, signing_secrets, state_key) =
+        steward_and_rest(lookup, &Aws::from_settings(lookup)?).await?;
     Ok(Install {
         steward,
         links,
@@ -117,23 +142,18 @@ pub async fn install(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Install,
 
 async fn steward_and_rest(
     lookup: &dyn Fn(&str) -> Option<String>,
+    aws: &Aws,
 ) -> Result<(Steward, Vec<SecretToken>, SecretToken), StartError> {
     let settings = Settings::new(lookup);
-    let aws = Aws::from_settings(lookup)?;
     let policy = settings.policy()?;
     let shape = settings.request_shape()?;
     let id = settings.required("KEYSTEWARD_STRIPE_SECRET_ID")?;
-    let secret = StripeSecret::fetch(&aws, &id).await?;
-    let stripe = Stripe::new(stripe::Options {
-        api_base: settings.stripe_api_base(),
-        stripe_version: shape.stripe_version.clone(),
-        keys: AppKeys { live: secret.api_key_live, test: secret.api_key_test },
-        max_rps: settings.max_stripe_rps()?,
-        timeout: STRIPE_TIMEOUT,
-    })?;
+    let secret = StripeSecret::fetch(aws, &id).await?;
+    let keys = AppKeys { live: secret.api_key_live, test: secret.api_key_test };
+    let stripe = stripe_with(&settings, keys)?;
     let steward = Steward {
-        store: Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?),
-        keyring: keyring(&settings, &aws)?,
+        store: Store::new(aws, settings.required("KEYSTEWARD_TABLE")?),
+        keyring: keyring(&settings, aws)?,
         stripe,
         policy,
         shape,
@@ -145,6 +165,16 @@ async fn steward_and_rest(
         tally: Tally::default(),
     };
     Ok((steward, secret.app_signing_secrets, secret.state_key))
+}
+
+fn stripe_with(settings: &Settings<'_>, keys: AppKeys) -> Result<Stripe, StartError> {
+    Ok(Stripe::new(stripe::Options {
+        api_base: settings.stripe_api_base(),
+        stripe_version: settings.request_shape()?.stripe_version,
+        keys,
+        max_rps: settings.max_stripe_rps()?,
+        timeout: STRIPE_TIMEOUT,
+    })?)
 }
 
 fn keyring(settings: &Settings<'_>, aws: &Aws) -> Result<Keyring, StartError> {

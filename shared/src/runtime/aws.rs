@@ -4,8 +4,10 @@
 //! refuses to guess the rest: profiles, instance metadata and web identity are `aws-config`'s business,
 //! which costs a cold start time and a second root store.
 
+mod finder;
 mod in_process;
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -27,6 +29,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
+use self::finder::Finding;
+pub use self::finder::{Finder, Found};
 use crate::class::Class;
 use crate::http::InProcess;
 
@@ -56,7 +60,7 @@ pub enum AwsSettingsError {
     CaBundleInvalid,
     /// The SDK refuses its own TLS settings.
     #[error("the TLS settings are refused")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Tls(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl AwsSettingsError {
@@ -84,20 +88,35 @@ impl Aws {
     pub fn from_settings(
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, AwsSettingsError> {
-        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let required = |name| lookup(name).ok_or(AwsSettingsError::Missing(name));
-        let endpoint = |name| lookup(name).map(|url| checked(name, url)).transpose();
-
-        let region = lookup("AWS_REGION")
-            .or_else(|| lookup("AWS_DEFAULT_REGION"))
-            .ok_or(AwsSettingsError::Missing("AWS_REGION"))?;
+        let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let required = |name| set(name).ok_or(AwsSettingsError::Missing(name));
+        region(&set)?;
         let credentials = Credentials::new(
             required("AWS_ACCESS_KEY_ID")?,
             required("AWS_SECRET_ACCESS_KEY")?,
-            lookup("AWS_SESSION_TOKEN"),
+            set("AWS_SESSION_TOKEN"),
             None,
             "environment",
         );
+        Self::reached_with(&lookup, SharedCredentialsProvider::new(credentials))
+    }
+
+    /// As [`Aws::from_settings`], with credentials that `finder` has: it is asked again when those that it
+    /// gave run out. For the operator's command, which outlives them while it watches.
+    pub fn with_finder(
+        lookup: impl Fn(&str) -> Option<String>,
+        finder: Finder,
+    ) -> Result<Self, AwsSettingsError> {
+        Self::reached_with(&lookup, SharedCredentialsProvider::new(Finding(finder)))
+    }
+
+    fn reached_with(
+        lookup: &dyn Fn(&str) -> Option<String>,
+        credentials: SharedCredentialsProvider,
+    ) -> Result<Self, AwsSettingsError> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let endpoint = |name| lookup(name).map(|url| checked(name, url)).transpose();
+        let region = region(&lookup)?;
         let mut roots = TrustStore::empty().with_pem_certificate(compiled_in_roots());
         if let Some(path) = lookup("AWS_CA_BUNDLE") {
             let pem = std::fs::read(path).map_err(AwsSettingsError::CaBundleUnreadable)?;
@@ -127,6 +146,7 @@ impl Aws {
 
     fn made_up(http: SharedHttpClient, endpoint: String) -> Self {
         let credentials = Credentials::new("local", "local", None, None, "local");
+        let credentials = SharedCredentialsProvider::new(credentials);
         let shared = shared("us-east-1".to_owned(), credentials, http, Some(endpoint));
         Self { shared, dynamodb: None, kms: None, secrets_manager: None }
     }
@@ -169,6 +189,12 @@ impl fmt::Debug for Aws {
     }
 }
 
+fn region(lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, AwsSettingsError> {
+    lookup("AWS_REGION")
+        .or_else(|| lookup("AWS_DEFAULT_REGION"))
+        .ok_or(AwsSettingsError::Missing("AWS_REGION"))
+}
+
 fn https(roots: TrustStore) -> Result<SharedHttpClient, AwsSettingsError> {
     let tls = TlsContext::builder()
         .with_trust_store(roots)
@@ -182,7 +208,7 @@ fn https(roots: TrustStore) -> Result<SharedHttpClient, AwsSettingsError> {
 
 fn shared(
     region: String,
-    credentials: Credentials,
+    credentials: SharedCredentialsProvider,
     http: SharedHttpClient,
     endpoint: Option<String>,
 ) -> SdkConfig {
@@ -193,7 +219,7 @@ fn shared(
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(credentials)
         .http_client(http)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts);

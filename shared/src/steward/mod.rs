@@ -7,6 +7,7 @@
 mod backfill;
 mod look;
 mod mint;
+pub mod operator;
 mod orders;
 mod prove;
 mod provision;
@@ -105,6 +106,10 @@ pub enum Error {
     /// There is no such slot with a current key.
     #[error("there is no current key in this slot")]
     NoCurrentKey,
+    /// The table was restored from a copy: nothing is changed at Stripe before an operator releases it and
+    /// the account was reconciled.
+    #[error("the table was restored and the bundle only reports")]
+    OnlyReports,
 }
 
 impl Error {
@@ -115,7 +120,7 @@ impl Error {
             Self::Pair(error) => error.class(),
             Self::Event(error) | Self::Sandbox(error) | Self::List(error) => error.class(),
             Self::Illegal(_) => Class::Fault,
-            Self::NoCurrentKey => Class::Caller,
+            Self::NoCurrentKey | Self::OnlyReports => Class::Caller,
         }
     }
 
@@ -126,7 +131,7 @@ impl Error {
             Self::Pair(error) => Some(error.fault()),
             Self::Event(_) | Self::Sandbox(_) | Self::List(_) => Some(Fault::Stripe),
             Self::Illegal(_) => Some(Fault::Defect),
-            Self::NoCurrentKey => None,
+            Self::NoCurrentKey | Self::OnlyReports => None,
         }
     }
 }

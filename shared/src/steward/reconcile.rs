@@ -23,6 +23,8 @@ pub struct Report {
     pub foreign: u32,
     /// Whether they were set right.
     pub applied: bool,
+    /// How many of them stand: all when nothing was set right, else those that nothing could be done about.
+    pub left: u32,
 }
 
 impl Steward {
@@ -36,7 +38,8 @@ impl Steward {
                 findings.push(finding);
             }
         }
-        Ok(Some(Report { findings, foreign: compared.foreign, applied: false }))
+        let left = u32::try_from(findings.len()).unwrap_or(u32::MAX);
+        Ok(Some(Report { findings, foreign: compared.foreign, applied: false, left }))
     }
 
     /// As [`Steward::inspect`], and sets right what was found, whatever the policy says of drift.
@@ -137,7 +140,8 @@ impl Steward {
                     let generation = finding.generation.unwrap_or(Generation::FIRST);
                     self.report(&error, &finding.slot, generation);
                     change.put_off_reconciling(Policy::LOOK_AGAIN);
-                    return Ok(Report { findings, foreign: compared.foreign, applied: false });
+                    let foreign = compared.foreign;
+                    return Ok(Report { findings, foreign, applied: false, left: drift });
                 }
             };
             let by_ourselves = is_restored || orphaned.contains(&finding.slot);
@@ -153,7 +157,7 @@ impl Steward {
         // That nothing was found is worth saying too.
         self.tally.add(Metric::DriftFound, drift.into());
         change.reconciled(Reconciled { at: now, drift });
-        Ok(Report { findings, foreign: compared.foreign, applied: applies })
+        Ok(Report { findings, foreign: compared.foreign, applied: applies, left: drift })
     }
 
     /// Asks Stripe for the key itself. `None`: the list was wrong or is out of date.

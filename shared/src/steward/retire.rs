@@ -29,7 +29,7 @@ impl Steward {
         let ended = match self.is_dead(change, slot, generation).await {
             Some(true) => true,
             // Also when it could not be tried: a vault or a Stripe out of reach proves nothing.
-            Some(false) | None => match self.expire(change, &key).await {
+            Some(false) | None => match self.expire_at_stripe(change, &key).await {
                 Ok(()) if matches!(material, Some(Material::Sealed(_))) => {
                     // Stripe was measured to accept a key for some seconds after it was expired.
                     self.is_dead(change, slot, generation).await == Some(true)
@@ -74,7 +74,7 @@ impl Steward {
             .get(&(slot.clone(), generation))
             .and_then(|state| state.key().cloned());
         if let Some(key) = key
-            && let Err(error) = self.expire(change, &key).await
+            && let Err(error) = self.expire_at_stripe(change, &key).await
         {
             self.report(&error, slot, generation);
         }
@@ -83,7 +83,7 @@ impl Steward {
     }
 
     /// Expires a key at Stripe; fine when it is expired or gone already.
-    async fn expire(&self, change: &Change, key: &KeyId) -> Result<(), stripe::Error> {
+    async fn expire_at_stripe(&self, change: &Change, key: &KeyId) -> Result<(), stripe::Error> {
         let idempotency_key = format!("keysteward-expire-{key}");
         match self.stripe.expire(&change.account().at, key, &idempotency_key).await {
             Ok(answer) if answer.status == KeyStatus::Expired => Ok(()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Error, Steward};
 use crate::domain::account::{Change, Hold, HoldReason};
 use crate::domain::intent::How;
-use crate::domain::lifecycle::{Ending, Happened, State};
+use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
 use crate::domain::orders::Orders;
 use crate::domain::plan::{Because, Planned, Step};
 use crate::domain::policy::Policy;
@@ -170,7 +170,7 @@ impl Steward {
         let overlap = Duration::from_secs(60) * self.overlap_minutes(change, orders, slot);
         let predecessor = change.account().current(slot).map(|(generation, state)| {
             let doom = match state {
-                State::Current { doom, .. } => doom.map(|doom| doom.at),
+                State::Current { doom, .. } => *doom,
                 _ => None,
             };
             (generation, doom)
@@ -180,9 +180,16 @@ impl Steward {
                 Some(State::Proven { predecessor_dies_at, .. }) => *predecessor_dies_at,
                 _ => None,
             };
-            let dies_at = rotated_away.or(doom).unwrap_or(now.plus(overlap));
-            // However late this comes, what consumers hold in their caches has to outlive it.
-            let try_at = dies_at.max(now.plus(Policy::CONSUMER_CACHE * 2));
+            let (dies_at, try_at) = match doom {
+                // Who wants it dead does not wait for consumers' caches.
+                Some(Doom { by: DoomedBy::Operator, .. }) => (now, now),
+                Some(Doom { by: DoomedBy::LostAnswer | DoomedBy::SomebodyElse, .. }) | None => {
+                    let doomed_at = doom.map(|doom| doom.at);
+                    let dies_at = rotated_away.or(doomed_at).unwrap_or(now.plus(overlap));
+                    // However late this comes, what consumers hold in their caches has to outlive it.
+                    (dies_at, dies_at.max(now.plus(Policy::CONSUMER_CACHE * 2)))
+                }
+            };
             change.apply(slot, predecessor, Happened::Superseded { dies_at, try_at }, because)?;
         }
         let rotates_at = match slot.kind {

@@ -7,6 +7,7 @@
 
 mod error;
 mod events;
+mod examine;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod keys;
@@ -35,6 +36,7 @@ use rows::{Item, Loaded, Written, number, string};
 
 pub use error::Error;
 pub use events::{Due, Queue, Recorded, StoredEvent};
+pub use examine::Examined;
 pub use keys::{EventRef, parse_stream_key};
 pub use standing::Listed;
 

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use zeroize::Zeroizing;
 
@@ -254,6 +254,14 @@ impl Stripe {
         }
         let code = answer::code(&error);
         Err((error, Outcome::Answered { status: status.as_u16(), code, should_retry }))
+    }
+
+    /// Makes a call once, and answers status and headers whatever they are.
+    pub(super) async fn head_of(&self, call: &Call<'_>) -> Result<(u16, HeaderMap), Error> {
+        let _turn = self.turn(call).await?;
+        let sent = self.transport.send(self.request(call)).await;
+        let response = sent.map_err(|failed| not_sent(failed).0)?;
+        Ok((response.status().as_u16(), response.headers().clone()))
     }
 
     fn request(&self, call: &Call<'_>) -> reqwest::RequestBuilder {

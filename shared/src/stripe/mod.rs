@@ -11,6 +11,7 @@ mod error;
 mod event;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod greet;
 mod key;
 mod oauth;
 mod origin;
@@ -28,6 +29,7 @@ mod transport;
 pub use client::{AppKeys, Options, Stripe};
 pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};
 pub use event::{EventKeys, EventQuery, FullEvent};
+pub use greet::Greeting;
 pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};
 pub use oauth::Authorized;
 pub use pace::{Endpoint, EndpointMeasures, Measures};

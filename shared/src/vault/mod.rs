@@ -18,6 +18,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use zeroize::Zeroizing;
+
 use self::cache::Cache;
 pub use self::error::{DoesNotOpen, Error, OpenError};
 use self::jwe::Opener;
@@ -27,7 +30,6 @@ use crate::domain::sealed::{Context, KeyPair, Sealed, Wrapped};
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::AccountRef;
 use crate::domain::time::Timestamp;
-use futures_util::future::BoxFuture;
 
 /// Keeps private keys locked, each to its context.
 pub trait Vault: Send + Sync + fmt::Debug {
@@ -113,6 +115,29 @@ impl Keyring {
     pub fn seal(&self, pair: &KeyPair, token: &SecretToken) -> Result<Sealed, Error> {
         let compact = jwe::seal(&pair.public_pem, token)?;
         Ok(Sealed { kid: pair.kid.clone(), compact })
+    }
+
+    /// Locks a random value to a context of its own, and unlocks it. Answers whether the vault gives it back
+    /// for that context and for no other: a vault that looks at no context protects nobody from anybody.
+    /// Three calls of the vault.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], by who has to act.
+    pub async fn try_vault(&self, at: &AccountRef) -> Result<bool, Error> {
+        let context = self.context(at, &pair::new_kid()?);
+        let elsewhere = self.context(at, &pair::new_kid()?);
+        let mut value = Zeroizing::new(vec![0; 32]);
+        aws_lc_rs::rand::fill(&mut value).map_err(|_| Error::Generate)?;
+        let value = PrivateKey::from_pkcs8(value);
+        let wrapped = self.vault.wrap(&context, &value).await?;
+        let unwrapped = self.vault.unwrap_key(&context, &wrapped).await?;
+        let is_bound = match self.vault.unwrap_key(&elsewhere, &wrapped).await {
+            Ok(_) => false,
+            Err(Error::WrongContextOrTampered(_)) => true,
+            Err(error) => return Err(error),
+        };
+        Ok(is_bound && unwrapped.expose() == value.expose())
     }
 
     async fn opener(

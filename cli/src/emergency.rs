@@ -1,0 +1,299 @@
+//! `rotate --all`: the order that every key be replaced which was issued before an instant.
+//!
+//! Nothing is remembered of what is done: a key that was issued since is not condemned any more. So the
+//! progress is what is left, and the command can be interrupted and given again.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use keysteward::domain::account::{Account, Status};
+use keysteward::domain::lifecycle::State;
+use keysteward::domain::orders::{Emergency, Standing};
+use keysteward::domain::slot::Kind;
+use keysteward::domain::time::Timestamp;
+use keysteward::steward::OrderBook;
+use keysteward::store::Store;
+use serde::Serialize;
+
+use crate::args::Rotate;
+use crate::output::{count, instant, rfc3339};
+use crate::session::{Found, Session, Usage};
+use crate::walk;
+
+pub(crate) async fn run(asked: Rotate, session: &mut Session) -> anyhow::Result<Found> {
+    let now = session.now();
+    let store = session.parts.store().await?;
+    // Read as it is: a dry run writes nothing, not even which table this is.
+    let standing = store.standing().await?;
+    if asked.order.cancel {
+        return cancel(&store, &standing, session).await;
+    }
+    let emergency = wanted(&asked, &standing, now)?;
+    let before = tally(&store, &emergency, session).await?;
+    if asked.order.dry_run {
+        let counted = Counted { order: "dry_run", before, emergency: &emergency };
+        session.show(&counted, Counted::as_text)?;
+        return Ok(Found::NothingWrong);
+    }
+    let is_on = standing.emergency.as_ref() == Some(&emergency);
+    if !is_on {
+        let question = question(&emergency, before, &standing);
+        session.confirm(asked.order.yes, &question, &before.keys.to_string())?;
+        let order = emergency.clone();
+        let orders = OrderBook::default();
+        orders.give(&store, now, move |standing| standing.order(order.clone())).await?;
+    }
+    if asked.order.watch {
+        watch(&store, &emergency, Duration::from_secs(asked.order.every), session).await?;
+    }
+    let order = match (asked.order.watch, is_on) {
+        (true, _) => "done",
+        (false, true) => "on_already",
+        (false, false) => "given",
+    };
+    session.show(&Counted { order, before, emergency: &emergency }, Counted::as_text)?;
+    Ok(Found::NothingWrong)
+}
+
+/// The emergency that is meant: the one that is on when it says the same and is not over.
+fn wanted(asked: &Rotate, standing: &Standing, now: Timestamp) -> anyhow::Result<Emergency> {
+    if asked.order.issued_before.is_some_and(|before| before > now) {
+        Err(Usage("--issued-before is in the future: keys would be replaced over and over"))?;
+    }
+    let new = Emergency {
+        since: now,
+        issued_before: asked.order.issued_before.unwrap_or(now),
+        mode: asked.mode,
+        publishable: asked.order.publishable,
+        overlap_minutes: asked.order.overlap_minutes,
+    };
+    let Some(on) = standing.emergency.clone() else { return Ok(new) };
+    let is_same = Emergency {
+        since: on.since,
+        issued_before: asked.order.issued_before.unwrap_or(on.issued_before),
+        ..new.clone()
+    } == on;
+    match (is_same, asked.order.dry_run) {
+        (true, _) => Ok(on),
+        (false, true) => Ok(new),
+        (false, false) => bail!(
+            "another emergency is on since {}: `keysteward rotate --all --cancel` takes it back first",
+            instant(on.since)
+        ),
+    }
+}
+
+async fn cancel(
+    store: &Store,
+    standing: &Standing,
+    session: &mut Session,
+) -> anyhow::Result<Found> {
+    let Some(emergency) = &standing.emergency else {
+        bail!("no emergency is on");
+    };
+    let left = tally(store, emergency, session).await?;
+    take_back(store, emergency.since, session.now()).await?;
+    let counted = Counted { order: "cancelled", before: left, emergency };
+    session.show(&counted, Counted::as_text)?;
+    Ok(Found::NothingWrong)
+}
+
+/// Ends the emergency of this instant; one that was ordered meanwhile is left alone.
+async fn take_back(store: &Store, since: Timestamp, now: Timestamp) -> anyhow::Result<()> {
+    let orders = OrderBook::default();
+    let stand_down = |standing: &mut Standing| {
+        if standing.emergency.as_ref().is_some_and(|emergency| emergency.since == since) {
+            standing.stand_down();
+        }
+    };
+    orders.give(store, now, stand_down).await?;
+    Ok(())
+}
+
+/// Counts again and again until nothing is left, twice in a row: an account that was moved in the index
+/// while we looked is seen by the second look.
+async fn watch(
+    store: &Store,
+    emergency: &Emergency,
+    every: Duration,
+    session: &mut Session,
+) -> anyhow::Result<()> {
+    let first = tally(store, emergency, session).await?;
+    let bar = session.terminal.progress("keys replaced", Some(first.keys));
+    let mut last = first;
+    loop {
+        tokio::time::sleep(every).await;
+        let left = tally(store, emergency, session).await?;
+        bar.set_position(first.keys.saturating_sub(left.keys));
+        if left.keys != last.keys {
+            let line = format!("{} left", count(left.keys, "key", "keys"));
+            bar.suspend(|| session.terminal.say(&line));
+        }
+        if left.is_nothing() && last.is_nothing() {
+            break;
+        }
+        let standing = store.standing().await?;
+        if standing.emergency.as_ref() != Some(emergency) {
+            bar.finish_and_clear();
+            bail!("the emergency was taken back, or another was ordered; {} were left", left.keys);
+        }
+        last = left;
+    }
+    bar.finish_and_clear();
+    take_back(store, emergency.since, session.now()).await
+}
+
+/// How many keys an emergency still wants replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Tally {
+    keys: u64,
+    accounts: u64,
+    /// Of the keys, those in slots that wait for something.
+    held: u64,
+    unreadable_accounts: u64,
+}
+
+impl Tally {
+    fn is_nothing(self) -> bool {
+        self.keys == 0 && self.unreadable_accounts == 0
+    }
+}
+
+async fn tally(store: &Store, emergency: &Emergency, session: &Session) -> anyhow::Result<Tally> {
+    let bar = session.terminal.progress("counting accounts", None);
+    let mut tally = Tally::default();
+    let unreadable = walk::accounts(store, |account| {
+        bar.inc(1);
+        let keys = left(emergency, account);
+        tally.keys += keys;
+        tally.accounts += u64::from(keys > 0);
+        tally.held += if keys > 0 { held(account).min(keys) } else { 0 };
+    })
+    .await?;
+    bar.finish_and_clear();
+    tally.unreadable_accounts = unreadable;
+    Ok(tally)
+}
+
+/// How many keys of an account it still wants replaced: those that are served, and those on their way that
+/// were issued before it.
+pub(crate) fn left(emergency: &Emergency, account: &Account) -> u64 {
+    if matches!(account.head.status, Status::Uninstalled { .. }) {
+        return 0;
+    }
+    let is_left = |kind: Kind, state: &State| match state {
+        State::Issued { issued_at, .. } | State::Proven { issued_at, .. } => {
+            let is_wanted = kind == Kind::Secret || emergency.publishable;
+            is_wanted && emergency.covers(&account.at) && *issued_at < emergency.issued_before
+        }
+        State::Requested { .. }
+        | State::Current { .. }
+        | State::Retiring { .. }
+        | State::Ended { .. }
+        | State::Undecryptable { .. }
+        | State::NeedsOperator { .. } => emergency.condemns(&account.at, kind, state),
+    };
+    let generations = account.generations.iter();
+    generations.filter(|((slot, _), state)| is_left(slot.kind, state)).count() as u64
+}
+
+fn held(account: &Account) -> u64 {
+    account.slots.values().filter(|slot| slot.hold.is_some()).count() as u64
+}
+
+fn question(emergency: &Emergency, before: Tally, standing: &Standing) -> String {
+    let mut text = format!(
+        "This replaces {} of {}: every {} key{} that was issued before {}.\n",
+        count(before.keys, "key", "keys"),
+        count(before.accounts, "account", "accounts"),
+        emergency.mode.map_or("live and test", |mode| mode.as_str()),
+        if emergency.publishable {
+            ", secret and publishable,"
+        } else {
+            ", publishable ones aside,"
+        },
+        instant(emergency.issued_before)
+    );
+    match emergency.overlap_minutes {
+        Some(minutes) => text.push_str(&format!(
+            "The replaced keys die {} later, or as the policy says if that is sooner.\n",
+            count(u64::from(minutes), "minute", "minutes")
+        )),
+        None => text.push_str("The replaced keys live on for the overlap of the policy.\n"),
+    }
+    text.push_str("The deployed sweep carries it out; pauses do not hold it back.\n");
+    if standing.report_only.is_some() {
+        text.push_str(
+            "The table was restored: nothing is replaced before `resume --after-restore`.\n",
+        );
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Counted<'a> {
+    /// `dry_run`, `given`, `on_already`, `done` or `cancelled`.
+    order: &'static str,
+    #[serde(rename = "left")]
+    before: Tally,
+    #[serde(serialize_with = "as_order")]
+    emergency: &'a Emergency,
+}
+
+#[derive(Serialize)]
+struct Order {
+    #[serde(serialize_with = "rfc3339")]
+    since: Timestamp,
+    #[serde(serialize_with = "rfc3339")]
+    issued_before: Timestamp,
+    mode: Option<&'static str>,
+    publishable: bool,
+    overlap_minutes: Option<u32>,
+}
+
+fn as_order<S: serde::Serializer>(emergency: &&Emergency, to: S) -> Result<S::Ok, S::Error> {
+    Order {
+        since: emergency.since,
+        issued_before: emergency.issued_before,
+        mode: emergency.mode.map(|mode| mode.as_str()),
+        publishable: emergency.publishable,
+        overlap_minutes: emergency.overlap_minutes,
+    }
+    .serialize(to)
+}
+
+impl Counted<'_> {
+    fn as_text(&self) -> String {
+        let Tally { keys, accounts, held, unreadable_accounts } = self.before;
+        let number = count(keys, "key", "keys");
+        let mut text = match self.order {
+            "dry_run" => format!(
+                "{number} of {} would be replaced\n",
+                count(accounts, "account", "accounts")
+            ),
+            "cancelled" => format!("the order is taken back; {number} were not replaced\n"),
+            "done" => {
+                format!("all is replaced and the order is taken back; {number} at the start\n")
+            }
+            "on_already" if keys == 0 => format!(
+                "the order is on since {} and nothing is left; `rotate --all --cancel` takes it back, \
+                 then another can be given\n",
+                instant(self.emergency.since)
+            ),
+            "on_already" => {
+                format!("the order is on since {}; {number} left\n", instant(self.emergency.since))
+            }
+            _ => format!(
+                "ordered: {number} to be replaced; `keysteward status` shows what is left\n"
+            ),
+        };
+        if held > 0 && self.order != "done" {
+            text.push_str(&format!("{held} of them in slots that wait for something\n"));
+        }
+        if unreadable_accounts > 0 {
+            let accounts = count(unreadable_accounts, "account", "accounts");
+            text.push_str(&format!("{accounts} could not be read and are not counted\n"));
+        }
+        text
+    }
+}
