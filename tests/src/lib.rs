@@ -1,9 +1,22 @@
 //! The world of the end-to-end tests: the five functions on a real DynamoDB engine, a KMS double and a
 //! stateful Stripe, with one clock that the test moves.
 
+//!
+//! Beside it, for `tests/runtime` and `tests/bench`, the functions as Lambda runs them: release binaries in
+//! processes of their own ([`function`]) under a Runtime API ([`runtime_api`]), in a [`deployment`].
+
+pub mod deployment;
+pub mod events;
+pub mod function;
 pub mod kms_double;
+pub mod marketplace;
+pub mod runtime_api;
+pub mod secrets_double;
 pub mod table;
 pub mod world;
 
+pub use deployment::Deployment;
+pub use function::{Function, Name};
 pub use kms_double::KmsDouble;
+pub use secrets_double::SecretsDouble;
 pub use world::{Setting, World};

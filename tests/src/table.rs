@@ -1,6 +1,7 @@
 //! The table of a test: the embedded DynamoDB engine behind a front that counts calls and fails them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -31,6 +32,7 @@ struct Inner {
     counts: Mutex<BTreeMap<String, u32>>,
     fault: Mutex<Option<Fault>>,
     pause: Mutex<Option<(u32, Arc<Pause>)>>,
+    connections: AtomicUsize,
 }
 
 /// A call that is being held: reached when it came, let go when the test says so.
@@ -93,6 +95,7 @@ impl Table {
             counts: Mutex::default(),
             fault: Mutex::default(),
             pause: Mutex::default(),
+            connections: AtomicUsize::new(0),
         });
         tokio::spawn(dynoxide::server::serve_with_shutdown(
             engine,
@@ -100,7 +103,9 @@ impl Table {
             std::future::pending::<()>(),
         ));
         let router = Router::new().fallback(pass_on).with_state(inner.clone());
-        let front = front.tap_io(|stream| {
+        let counted = inner.clone();
+        let front = front.tap_io(move |stream| {
+            counted.connections.fetch_add(1, Ordering::SeqCst);
             let _ = stream.set_nodelay(true);
         });
         tokio::spawn(async move { axum::serve(front, router).await });
@@ -108,6 +113,16 @@ impl Table {
         table.store()?.create_table().await?;
         table.reset();
         Ok(table)
+    }
+
+    /// Where it listens, `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How many connections it took so far.
+    pub fn connections(&self) -> usize {
+        self.database.connections.load(Ordering::SeqCst)
     }
 
     /// The settings that lead AWS clients to this table.

@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use axum::body::Body;
 use fake_stripe::{AccountSpec, Deliver, Destination, FakeStripe, Payload};
 use http::{Method, StatusCode, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use keysteward::domain::account::Account;
 use keysteward::domain::id::AccountId;
 use keysteward::domain::intent::RequestShape;
@@ -35,6 +32,7 @@ use keysteward::vault::pair::Bits;
 use keysteward::webhook::payload::{self, Parsed};
 
 use crate::kms_double::KmsDouble;
+use crate::marketplace;
 use crate::table::Table;
 
 /// What a test may choose.
@@ -208,23 +206,7 @@ impl World {
         let link = text_of(&start, header::LOCATION).context("a redirect says where to")?;
         let cookie = text_of(&start, header::SET_COOKIE).context("the browser is remembered")?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-        let parsed = url::Url::parse(&link)?;
-        let mut form: Vec<(String, String)> = parsed
-            .query_pairs()
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        form.push(("account".into(), at.id.to_string()));
-        form.push(("decision".into(), decision.into()));
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-        let request = http::Request::post(&link)
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Body::from(body))?;
-        let answer = client.request(request).await?;
-        ensure!(answer.status() == StatusCode::SEE_OTHER, "the marketplace sends the browser back");
-        let back = answer.headers().get(header::LOCATION).context("back to where")?.to_str()?;
-        let back = url::Url::parse(back)?;
-        Ok((cookie, format!("{}?{}", back.path(), back.query().unwrap_or_default())))
+        Ok((cookie, marketplace::click(&link, at, decision).await?))
     }
 
     /// One GET to the `install` function.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::class::Class;
 use crate::domain::secret::SecretToken;
 use crate::install::link::{InstallLink, web_address};
 use crate::install::{Install, Links};
@@ -33,6 +34,28 @@ pub enum StartError {
     Stripe(#[from] stripe::Error),
 }
 
+impl StartError {
+    /// The class of the failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Settings(_) => Class::Fault,
+            Self::Aws(error) => error.class(),
+            Self::Secret(error) => error.class(),
+            Self::Stripe(error) => error.class(),
+        }
+    }
+
+    /// How Lambda is told what failed: the error's type.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "SettingsRefused",
+            Self::Aws(_) => "AwsSettingsRefused",
+            Self::Secret(_) => "SecretUnreadable",
+            Self::Stripe(_) => "StripeClientRefused",
+        }
+    }
+}
+
 /// What `webhook` is made of: it can put event rows and nothing else.
 #[expect(missing_debug_implementations, reason = "holds secrets")]
 pub struct WebhookParts {
@@ -56,7 +79,7 @@ pub async fn webhook(lookup: &dyn Fn(&str) -> Option<String>) -> Result<WebhookP
 }
 
 /// Assembles what `keys` needs.
-pub fn keys(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Service, StartError> {
+pub async fn keys(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Service, StartError> {
     let settings = Settings::new(lookup);
     let aws = Aws::from_settings(lookup)?;
     Ok(Service {

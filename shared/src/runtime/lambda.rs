@@ -5,12 +5,15 @@ use std::future::Future;
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime_api_client::PooledClient;
 use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
 use crate::domain::time::Timestamp;
 use crate::http::{Caller, Reply, Request, RequestId};
+use crate::runtime::assemble::StartError;
 use crate::runtime::log::chain;
+use crate::runtime::settings;
 use crate::store::{self, EventRef};
 
 /// An invocation that failed, as the runtime reports it: the class is its type, so that a metric filter
@@ -33,6 +36,46 @@ impl From<Failed> for Diagnostic {
     fn from(failed: Failed) -> Self {
         Self { error_type: failed.class.as_str().to_owned(), error_message: failed.message }
     }
+}
+
+/// Waits for a function's parts. A start that fails is reported to Lambda, so that the caller of the
+/// invocation and the metrics see which kind of failure it was instead of a process that exited.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-initerror>
+pub async fn started<T>(
+    parts: impl Future<Output = Result<T, StartError>>,
+) -> Result<T, StartError> {
+    let parts = parts.await;
+    if let Err(error) = &parts {
+        tracing::error!(
+            class = error.class().as_str(),
+            error = chain(error),
+            "the function does not start"
+        );
+        report_init_error(error).await;
+    }
+    parts
+}
+
+/// Lambda learns of the failure in any case, from the exit: whatever goes wrong here changes nothing.
+async fn report_init_error(error: &StartError) {
+    let body = serde_json::json!({
+        "errorType": error.name(),
+        "errorMessage": chain(error),
+        "stackTrace": [],
+    });
+    let request = http::Request::post("/2018-06-01/runtime/init/error")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .header("lambda-runtime-function-error-type", format!("Runtime.{}", error.name()))
+        .body(lambda_runtime_api_client::body::Body::from(body.to_string()));
+    if let (Some(client), Ok(request)) = (runtime_api(), request) {
+        let _ = client.call(request).await;
+    }
+}
+
+fn runtime_api() -> Option<PooledClient> {
+    let address = settings::environment("AWS_LAMBDA_RUNTIME_API")?;
+    let endpoint = format!("http://{address}").parse().ok()?;
+    Some(PooledClient::builder().with_endpoint(endpoint).build())
 }
 
 /// The runtime itself ended.

@@ -1,0 +1,109 @@
+//! A double of AWS Secrets Manager on loopback: as much of GetSecretValue as a function relies on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// A Secrets Manager with a few secrets. Stops with the runtime it was started on.
+#[derive(Clone, Debug)]
+pub struct SecretsDouble {
+    url: String,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    secrets: Mutex<BTreeMap<String, String>>,
+    delay: Mutex<Duration>,
+    reads: AtomicUsize,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inner")
+    }
+}
+
+impl SecretsDouble {
+    /// Starts a double on a free port of 127.0.0.1.
+    pub async fn start() -> std::io::Result<Self> {
+        let inner = Arc::new(Inner {
+            secrets: Mutex::default(),
+            delay: Mutex::default(),
+            reads: AtomicUsize::new(0),
+        });
+        let router = Router::new().route("/", post(call)).with_state(inner.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { url, inner })
+    }
+
+    /// Where it listens, `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Keeps a secret under a name.
+    pub fn put(&self, id: &str, secret: &Value) {
+        lock(&self.inner.secrets).insert(id.to_owned(), secret.to_string());
+    }
+
+    /// Forgets a secret.
+    pub fn remove(&self, id: &str) {
+        lock(&self.inner.secrets).remove(id);
+    }
+
+    /// Answers that much later.
+    pub fn answer_after(&self, delay: Duration) {
+        *lock(&self.inner.delay) = delay;
+    }
+
+    /// How many reads there were, refused ones too.
+    pub fn reads(&self) -> usize {
+        self.inner.reads.load(Ordering::SeqCst)
+    }
+}
+
+async fn call(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> Response {
+    inner.reads.fetch_add(1, Ordering::SeqCst);
+    let delay = *lock(&inner.delay);
+    tokio::time::sleep(delay).await;
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+    let (status, body) = match answer(&inner, target.unwrap_or_default(), &body) {
+        Ok(output) => (StatusCode::OK, output),
+        Err(code) => (StatusCode::BAD_REQUEST, json!({ "__type": code, "Message": "refused" })),
+    };
+    let content_type = [(header::CONTENT_TYPE, "application/x-amz-json-1.1")];
+    (status, content_type, body.to_string()).into_response()
+}
+
+fn answer(inner: &Inner, target: &str, body: &[u8]) -> Result<Value, &'static str> {
+    if target != "secretsmanager.GetSecretValue" {
+        return Err("UnknownOperationException");
+    }
+    let input: Value = serde_json::from_slice(body).map_err(|_| "SerializationException")?;
+    let id = input["SecretId"].as_str().ok_or("InvalidParameterException")?;
+    let secrets = lock(&inner.secrets);
+    let secret = secrets.get(id).ok_or("ResourceNotFoundException")?;
+    Ok(json!({
+        "ARN": format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:{id}"),
+        "Name": id,
+        "SecretString": secret,
+        "VersionId": "00000000-0000-0000-0000-000000000000",
+        "VersionStages": ["AWSCURRENT"],
+    }))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
