@@ -6,7 +6,7 @@ use crate::class::Class;
 use crate::domain::secret::SecretToken;
 use crate::install::link::{InstallLink, web_address};
 use crate::install::{Install, Links};
-use crate::runtime::aws::{Aws, AwsSettingsError};
+use crate::runtime::aws::{self, Aws, AwsSettingsError};
 use crate::runtime::clock::{Clock, draw};
 use crate::runtime::secrets::{SecretError, SigningSecrets, StripeSecret};
 use crate::runtime::settings::{Settings, SettingsError};
@@ -74,20 +74,25 @@ pub async fn webhook(lookup: &dyn Fn(&str) -> Option<String>) -> Result<WebhookP
     let clock = Clock::system();
     let id = settings.required("KEYSTEWARD_WEBHOOK_SECRET_ID")?;
     let store = Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?);
-    let secrets = SigningSecrets::from_secrets_manager(aws, id, clock.now()).await?;
-    Ok(WebhookParts { store, secrets, clock })
+    let (secrets, ()) = tokio::join!(
+        SigningSecrets::from_secrets_manager(aws.clone(), id, clock.now()),
+        aws.connect(aws::Service::DynamoDb),
+    );
+    Ok(WebhookParts { store, secrets: secrets?, clock })
 }
 
 /// Assembles what `keys` needs.
 pub async fn keys(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Service, StartError> {
     let settings = Settings::new(lookup);
     let aws = Aws::from_settings(lookup)?;
-    Ok(Service {
+    let service = Service {
         store: Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?),
         keyring: keyring(&settings, &aws)?,
         policy: settings.policy()?,
         clock: Clock::system(),
-    })
+    };
+    tokio::join!(aws.connect(aws::Service::DynamoDb), aws.connect(aws::Service::Kms));
+    Ok(service)
 }
 
 /// Assembles what `lifecycle` and `rotate` need.
@@ -127,21 +132,31 @@ async fn steward_and_rest(
     let policy = settings.policy()?;
     let shape = settings.request_shape()?;
     let id = settings.required("KEYSTEWARD_STRIPE_SECRET_ID")?;
-    let secret = StripeSecret::fetch(&aws, &id).await?;
+    let table = settings.required("KEYSTEWARD_TABLE")?;
+    let keyring = keyring(&settings, &aws)?;
+    let app = settings.required("KEYSTEWARD_APP_ID")?;
+    let max_rps = settings.max_stripe_rps()?;
+    // What is wrong with a setting is said before anything is waited for. KMS is not greeted: a run that
+    // needs no key pair does not call it.
+    let (secret, ()) = tokio::join!(
+        StripeSecret::fetch(&aws, &id),
+        aws.connect(aws::Service::DynamoDb),
+    );
+    let secret = secret?;
     let stripe = Stripe::new(stripe::Options {
         api_base: settings.stripe_api_base(),
         stripe_version: shape.stripe_version.clone(),
         keys: AppKeys { live: secret.api_key_live, test: secret.api_key_test },
-        max_rps: settings.max_stripe_rps()?,
+        max_rps,
         timeout: STRIPE_TIMEOUT,
     })?;
     let steward = Steward {
-        store: Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?),
-        keyring: keyring(&settings, &aws)?,
+        store: Store::new(&aws, table),
+        keyring,
         stripe,
         policy,
         shape,
-        app: settings.required("KEYSTEWARD_APP_ID")?,
+        app,
         clock: Clock::system(),
         draw,
     };
