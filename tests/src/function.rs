@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, kill};
@@ -253,11 +253,9 @@ pub fn binary(name: Name) -> anyhow::Result<PathBuf> {
 /// The same for the programs beside them, `keysteward-hello` and `keysteward-panics`.
 pub fn built(name: &str) -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    let target = target.context("the tests run in a target directory")?;
-    let path = target.join("lambda").join(name).join("bootstrap");
-    ensure!(path.is_file(), "there is no {}: run infra/package first", path.display());
-    Ok(path)
+    let in_target = |folder: &Path| folder.join("lambda").join(name).join("bootstrap");
+    let path = program.ancestors().map(in_target).find(|path| path.is_file());
+    path.with_context(|| format!("there is no {name}: run infra/package --binaries x86_64 first"))
 }
 
 #[expect(

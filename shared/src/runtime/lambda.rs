@@ -7,6 +7,7 @@ use lambda_http::request::RequestContext;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use lambda_runtime_api_client::PooledClient;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::class::Class;
 use crate::domain::time::Timestamp;
@@ -89,7 +90,7 @@ where
     F: Fn(Request) -> A,
     A: Future<Output = Reply> + Send,
 {
-    run_http_or_partner(respond, |_: Vec<u8>| async { Err(unexpected()) }).await
+    run_http_or_partner(respond, |_: Vec<u8>| async { Err(unexpected("HTTP events")) }).await
 }
 
 /// As [`run_http`], and hands every event of another form to `partner` as JSON: EventBridge.
@@ -135,9 +136,13 @@ where
     F: Fn(Vec<Put>, Timestamp) -> A,
     A: Future<Output = Vec<String>> + Send,
 {
-    let handler = service_fn(|batch: LambdaEvent<Batch>| {
-        let applied = apply(puts(batch.payload), deadline(batch.context.deadline));
+    // Parsed here and not by the runtime, which reports and logs the value that it stumbles on.
+    let handler = service_fn(|event: LambdaEvent<Box<RawValue>>| {
+        let deadline = deadline(event.context.deadline);
+        let batch = serde_json::from_str::<Batch>(event.payload.get());
+        let applied = batch.map(|batch| apply(puts(batch), deadline));
         async move {
+            let applied = applied.map_err(|_| unexpected("batches of a DynamoDB stream"))?;
             let failures =
                 applied.await.into_iter().map(|item_identifier| Item { item_identifier });
             Ok::<_, Failed>(Answer { batch_item_failures: failures.collect() })
@@ -159,8 +164,8 @@ where
     lambda_runtime::run(handler).await.map_err(Ended)
 }
 
-fn unexpected() -> Failed {
-    Failed { class: Class::Caller, message: "this function takes HTTP events only".to_owned() }
+fn unexpected(events: &str) -> Failed {
+    Failed { class: Class::Caller, message: format!("this function takes {events} only") }
 }
 
 /// Steps start until this long before Lambda ends the invocation: a call to Stripe that times out and the
