@@ -1,9 +1,11 @@
 //! A start that fails is reported as what it is, and a start does everything that the first event needs.
 
-use keysteward_tests::deployment::{STRIPE_SECRET_ID, WEBHOOK_SECRET_ID};
+use keysteward_tests::deployment::{STRIPE_SECRET_ID, WEBHOOK_SECRET_ID, signed};
 use keysteward_tests::runtime_api::Report;
-use keysteward_tests::{Deployment, Name};
+use keysteward_tests::{Deployment, Name, events};
 use serde_json::json;
+
+use crate::thin;
 
 /// Starts a function that must not start: its report, and all that it wrote.
 async fn refused(
@@ -80,6 +82,45 @@ async fn a_missing_secret_is_reported_and_one_of_another_form_too() -> anyhow::R
         for text in [message, &output] {
             assert!(!text.contains("whsec_not_a_list"), "{name:?} repeats the secret: {text}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_is_opened_while_the_secrets_are_read_and_the_first_event_uses_it()
+-> anyhow::Result<()> {
+    let deployment = Deployment::start().await?;
+    for name in [Name::Install, Name::Webhook, Name::Lifecycle, Name::Rotate] {
+        let before = deployment.table.connections();
+        deployment.secrets.hold(true);
+        let mut function = deployment.begin(name, &deployment.environment()).await?;
+        // Comes before the secrets are answered, or never.
+        let connected = deployment.table.connected(before + 1);
+        tokio::time::timeout(std::time::Duration::from_secs(120), connected).await?;
+        assert_eq!(function.api.nexts(), 0, "{name:?} does not start without its secrets");
+        deployment.secrets.hold(false);
+        function.ready().await?;
+    }
+    let body = thin("acct_1First", "evt_test_first").to_string();
+    let event = events::http_webhook(body.as_bytes(), &signed(body.as_bytes()))?;
+    let mut webhook = deployment.function(Name::Webhook).await?;
+    let opened = deployment.table.connections();
+    let calls = deployment.secrets.reads();
+    for _ in 0..2 {
+        assert_eq!(webhook.http(&event).await?.status, 200);
+    }
+    assert_eq!(deployment.table.connections(), opened, "no second connection");
+    assert_eq!(deployment.secrets.reads(), calls, "the secrets are not read again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_start_does_without_a_connection_that_does_not_come_about() -> anyhow::Result<()> {
+    let deployment = Deployment::start().await?;
+    let nowhere = "http://127.0.0.1:1";
+    let environment = deployment.environment_with("AWS_ENDPOINT_URL_DYNAMODB", nowhere);
+    for name in Name::ALL {
+        deployment.function_with(name, &environment).await?;
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -13,6 +12,7 @@ use axum::routing::post;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// A Secrets Manager with a few secrets. Stops with the runtime it was started on.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct SecretsDouble {
 
 struct Inner {
     secrets: Mutex<BTreeMap<String, String>>,
-    delay: Mutex<Duration>,
+    held: watch::Sender<bool>,
     reads: AtomicUsize,
 }
 
@@ -38,7 +38,7 @@ impl SecretsDouble {
     pub async fn start() -> std::io::Result<Self> {
         let inner = Arc::new(Inner {
             secrets: Mutex::default(),
-            delay: Mutex::default(),
+            held: watch::Sender::new(false),
             reads: AtomicUsize::new(0),
         });
         let router = Router::new().route("/", post(call)).with_state(inner.clone());
@@ -63,9 +63,9 @@ impl SecretsDouble {
         lock(&self.inner.secrets).remove(id);
     }
 
-    /// Answers that much later.
-    pub fn answer_after(&self, delay: Duration) {
-        *lock(&self.inner.delay) = delay;
+    /// Answers nobody until it is told to.
+    pub fn hold(&self, held: bool) {
+        self.inner.held.send_replace(held);
     }
 
     /// How many reads there were, refused ones too.
@@ -76,8 +76,8 @@ impl SecretsDouble {
 
 async fn call(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> Response {
     inner.reads.fetch_add(1, Ordering::SeqCst);
-    let delay = *lock(&inner.delay);
-    tokio::time::sleep(delay).await;
+    // The sender lives as long as `inner`.
+    let _ = inner.held.subscribe().wait_for(|held| !held).await;
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
     let (status, body) = match answer(&inner, target.unwrap_or_default(), &body) {
         Ok(output) => (StatusCode::OK, output),

@@ -1,7 +1,6 @@
 //! The table of a test: the embedded DynamoDB engine behind a front that counts calls and fails them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -16,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use keysteward::runtime::aws::Aws;
 use keysteward::store::Store;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A fresh table in memory.
 #[derive(Clone, Debug)]
@@ -32,7 +31,7 @@ struct Inner {
     counts: Mutex<BTreeMap<String, u32>>,
     fault: Mutex<Option<Fault>>,
     pause: Mutex<Option<(u32, Arc<Pause>)>>,
-    connections: AtomicUsize,
+    connections: watch::Sender<usize>,
 }
 
 /// A call that is being held: reached when it came, let go when the test says so.
@@ -95,7 +94,7 @@ impl Table {
             counts: Mutex::default(),
             fault: Mutex::default(),
             pause: Mutex::default(),
-            connections: AtomicUsize::new(0),
+            connections: watch::Sender::new(0),
         });
         tokio::spawn(dynoxide::server::serve_with_shutdown(
             engine,
@@ -105,7 +104,7 @@ impl Table {
         let router = Router::new().fallback(pass_on).with_state(inner.clone());
         let counted = inner.clone();
         let front = front.tap_io(move |stream| {
-            counted.connections.fetch_add(1, Ordering::SeqCst);
+            counted.connections.send_modify(|count| *count += 1);
             let _ = stream.set_nodelay(true);
         });
         tokio::spawn(async move { axum::serve(front, router).await });
@@ -122,7 +121,13 @@ impl Table {
 
     /// How many connections it took so far.
     pub fn connections(&self) -> usize {
-        self.database.connections.load(Ordering::SeqCst)
+        *self.database.connections.borrow()
+    }
+
+    /// Waits until it took so many connections.
+    pub async fn connected(&self, count: usize) {
+        // The sender lives as long as `self`.
+        let _ = self.database.connections.subscribe().wait_for(|taken| *taken >= count).await;
     }
 
     /// The settings that lead AWS clients to this table.
