@@ -79,8 +79,7 @@ async fn what_is_told_to_a_person_when_parts_fail_holds_no_secret() -> anyhow::R
 async fn a_panic_is_reported_as_an_error_and_the_process_goes_on() -> anyhow::Result<()> {
     let environment = Deployment::start().await?.environment();
     let limit = std::time::Duration::from_secs(30);
-    let mut function =
-        Function::spawn(&built("keysteward-panics")?, &environment, limit).await?;
+    let mut function = Function::spawn(&built("keysteward-panics")?, &environment, limit).await?;
     function.ready().await?;
     for path in ["/panics/at-once", "/panics/later", "/panics/at-once"] {
         let Outcome::Error(report) = function.invoke(&events::http_key(path)?).await? else {

@@ -15,10 +15,8 @@ async fn two_sweeps_at_once_make_one_key() -> anyhow::Result<()> {
     let mut other = deployment.function(Name::Install).await?;
     let (cookie, callback) = deployment.click_install(&mut install, &at).await?;
     let callback = events::http_install(&callback, Some(&cookie))?;
-    let mut sweeps = (
-        deployment.function(Name::Rotate).await?,
-        deployment.function(Name::Rotate).await?,
-    );
+    let mut sweeps =
+        (deployment.function(Name::Rotate).await?, deployment.function(Name::Rotate).await?);
     let schedule = events::schedule()?;
     let (page, again, one, two) = tokio::join!(
         install.http(&callback),

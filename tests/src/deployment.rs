@@ -1,7 +1,6 @@
 //! The bundle as it is deployed: everything around the functions, and the variables that lead them there.
 //! Unlike a `World` it lives by the machine's clock, as the binaries do.
 
-
 use anyhow::{Context as _, ensure};
 use fake_stripe::{AccountSpec, AppSpec, Deliver, Destination, FakeStripe, Payload};
 use keysteward::domain::secret::SecretToken;
@@ -158,7 +157,8 @@ impl Deployment {
     pub fn known_secrets() -> Vec<String> {
         let app = AppSpec::default();
         let mut secrets = vec![app.api_key_live, app.api_key_test, app.signing_secret];
-        secrets.extend([WEBHOOK_SECRET, STATE_KEY, "an-aws-secret-of-the-tests"].map(str::to_owned));
+        secrets
+            .extend([WEBHOOK_SECRET, STATE_KEY, "an-aws-secret-of-the-tests"].map(str::to_owned));
         secrets
     }
 }

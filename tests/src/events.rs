@@ -72,10 +72,7 @@ pub fn stream(rows: &[(&str, &str, &str)]) -> anyhow::Result<Value> {
 /// The key of the row of an event that is in the table.
 pub fn row_of(event: &EventRef) -> (String, String) {
     let at = &event.account;
-    (
-        format!("ACCOUNT#{}#{}", at.mode, at.id),
-        format!("EVENT#{}#{}", event.created, event.id),
-    )
+    (format!("ACCOUNT#{}#{}", at.mode, at.id), format!("EVENT#{}#{}", event.created, event.id))
 }
 
 fn aim(event: &mut Value, path_and_query: &str) {

@@ -159,10 +159,7 @@ impl Function {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let peak = peak.and_then(|text| text.split_whitespace().next());
-        Ok(Usage {
-            cpu: cpu.into(),
-            peak_rss_kib: peak.context("a process has a peak")?.parse()?,
-        })
+        Ok(Usage { cpu: cpu.into(), peak_rss_kib: peak.context("a process has a peak")?.parse()? })
     }
 
     async fn unless_it_ends<T>(&mut self, what: impl Future<Output = T>) -> anyhow::Result<T> {

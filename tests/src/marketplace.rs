@@ -10,10 +10,8 @@ use keysteward::domain::slot::AccountRef;
 /// Decides on the page behind an install link, and answers where Stripe sends the browser: path and query.
 pub async fn click(link: &str, at: &AccountRef, decision: &str) -> anyhow::Result<String> {
     let parsed = url::Url::parse(link)?;
-    let mut form: Vec<(String, String)> = parsed
-        .query_pairs()
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect();
+    let mut form: Vec<(String, String)> =
+        parsed.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
     form.push(("account".into(), at.id.to_string()));
     form.push(("decision".into(), decision.into()));
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();

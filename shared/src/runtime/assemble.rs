@@ -138,10 +138,8 @@ async fn steward_and_rest(
     let max_rps = settings.max_stripe_rps()?;
     // What is wrong with a setting is said before anything is waited for. KMS is not greeted: a run that
     // needs no key pair does not call it.
-    let (secret, ()) = tokio::join!(
-        StripeSecret::fetch(&aws, &id),
-        aws.connect(aws::Service::DynamoDb),
-    );
+    let (secret, ()) =
+        tokio::join!(StripeSecret::fetch(&aws, &id), aws.connect(aws::Service::DynamoDb),);
     let secret = secret?;
     let stripe = Stripe::new(stripe::Options {
         api_base: settings.stripe_api_base(),

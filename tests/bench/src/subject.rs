@@ -118,12 +118,7 @@ impl Scene {
     pub(crate) fn calls(&self) -> [u64; 4] {
         let Deployment { table, kms, secrets, stripe, .. } = &self.deployment;
         let kms = kms.encrypts() + kms.decrypts();
-        [
-            u64::from(table.calls()),
-            kms as u64,
-            secrets.reads() as u64,
-            stripe.log().len() as u64,
-        ]
+        [u64::from(table.calls()), kms as u64, secrets.reads() as u64, stripe.log().len() as u64]
     }
 
     fn body(&mut self) -> Vec<u8> {
