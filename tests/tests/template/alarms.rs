@@ -9,8 +9,10 @@ use crate::source::{code, files, log_lines, read};
 use crate::{FUNCTIONS, function_files, template};
 
 /// Lines of level `error` that no metric counts, and why.
-const NOT_COUNTED: [(&str, &str); 1] =
-    [("it could not be set aside", "follows a line that is counted, about the same account")];
+const NOT_COUNTED: [(&str, &str); 2] = [
+    ("it could not be set aside", "follows a line that is counted, about the same account"),
+    ("the function does not start", "Lambda counts it among the errors of the function"),
+];
 
 fn filters(template: &Template) -> Vec<(&str, String, Vec<String>, Vec<String>)> {
     template
