@@ -45,3 +45,16 @@ check:
 # Takes the snapshots as they now are; look at `git diff` afterwards.
 bless:
     INSTA_UPDATE=always cargo test --workspace --locked
+
+# What ships, for arm64, x86_64 or musl: built, checked, zipped, with SHA-256 sums and bills of materials.
+package architecture="arm64":
+    infra/package {{ architecture }}
+
+# The release binaries of this machine's kind under the Lambda Runtime API.
+runtime:
+    .ci/run runtime
+
+# What the functions cost, as multiples of a hello-world: the tables of docs/performance.md.
+bench starts="15" invokes="300":
+    infra/package --binaries x86_64
+    cargo run --locked --quiet --package keysteward-bench -- {{ starts }} {{ invokes }}

@@ -1,40 +1,51 @@
-//! A double of AWS Secrets Manager on loopback: GetSecretValue of texts that a test puts there.
+//! A double of AWS Secrets Manager on loopback: as much of GetSecretValue as a function relies on.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-type Secrets = Arc<Mutex<BTreeMap<String, String>>>;
-
-/// A Secrets Manager. Stops with the runtime it was started on.
+/// A Secrets Manager with a few secrets. Stops with the runtime it was started on.
+#[derive(Clone, Debug)]
 pub struct SecretsDouble {
     url: String,
-    secrets: Secrets,
+    inner: Arc<Inner>,
 }
 
-impl std::fmt::Debug for SecretsDouble {
+struct Inner {
+    secrets: Mutex<BTreeMap<String, String>>,
+    held: watch::Sender<bool>,
+    reads: AtomicUsize,
+}
+
+impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SecretsDouble").field("url", &self.url).finish_non_exhaustive()
+        f.write_str("Inner")
     }
 }
 
 impl SecretsDouble {
-    /// Starts an empty one on a free port of 127.0.0.1.
+    /// Starts a double on a free port of 127.0.0.1.
     pub async fn start() -> std::io::Result<Self> {
-        let secrets = Secrets::default();
-        let router = Router::new().route("/", post(call)).with_state(secrets.clone());
+        let inner = Arc::new(Inner {
+            secrets: Mutex::default(),
+            held: watch::Sender::new(false),
+            reads: AtomicUsize::new(0),
+        });
+        let router = Router::new().route("/", post(call)).with_state(inner.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { url, secrets })
+        Ok(Self { url, inner })
     }
 
     /// Where it listens, `http://127.0.0.1:<port>`.
@@ -44,26 +55,55 @@ impl SecretsDouble {
 
     /// Keeps a text under a name, in place of what was there.
     pub fn put(&self, id: &str, text: &str) {
-        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        secrets.insert(id.to_owned(), text.to_owned());
+        lock(&self.inner.secrets).insert(id.to_owned(), text.to_owned());
+    }
+
+    /// Forgets a secret.
+    pub fn remove(&self, id: &str) {
+        lock(&self.inner.secrets).remove(id);
+    }
+
+    /// Answers nobody until it is told to.
+    pub fn hold(&self, held: bool) {
+        self.inner.held.send_replace(held);
+    }
+
+    /// How many reads there were, refused ones too.
+    pub fn reads(&self) -> usize {
+        self.inner.reads.load(Ordering::SeqCst)
     }
 }
 
-async fn call(State(secrets): State<Secrets>, headers: HeaderMap, body: Bytes) -> Response {
+async fn call(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> Response {
+    inner.reads.fetch_add(1, Ordering::SeqCst);
+    // The sender lives as long as `inner`.
+    let _ = inner.held.subscribe().wait_for(|held| !held).await;
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-    let input: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let id = input["SecretId"].as_str().unwrap_or_default();
-    let secrets = secrets.lock().unwrap_or_else(PoisonError::into_inner);
-    let (status, answer) = match (target, secrets.get(id)) {
-        (Some("secretsmanager.GetSecretValue"), Some(text)) => {
-            (StatusCode::OK, json!({ "Name": id, "SecretString": text }))
-        }
-        (Some("secretsmanager.GetSecretValue"), None) => {
-            let code = "ResourceNotFoundException";
-            (StatusCode::BAD_REQUEST, json!({ "__type": code, "Message": "there is none" }))
-        }
-        _ => (StatusCode::BAD_REQUEST, json!({ "__type": "InvalidRequestException" })),
+    let (status, body) = match answer(&inner, target.unwrap_or_default(), &body) {
+        Ok(output) => (StatusCode::OK, output),
+        Err(code) => (StatusCode::BAD_REQUEST, json!({ "__type": code, "Message": "refused" })),
     };
     let content_type = [(header::CONTENT_TYPE, "application/x-amz-json-1.1")];
-    (status, content_type, answer.to_string()).into_response()
+    (status, content_type, body.to_string()).into_response()
+}
+
+fn answer(inner: &Inner, target: &str, body: &[u8]) -> Result<Value, &'static str> {
+    if target != "secretsmanager.GetSecretValue" {
+        return Err("UnknownOperationException");
+    }
+    let input: Value = serde_json::from_slice(body).map_err(|_| "SerializationException")?;
+    let id = input["SecretId"].as_str().ok_or("InvalidParameterException")?;
+    let secrets = lock(&inner.secrets);
+    let secret = secrets.get(id).ok_or("ResourceNotFoundException")?;
+    Ok(json!({
+        "ARN": format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:{id}"),
+        "Name": id,
+        "SecretString": secret,
+        "VersionId": "00000000-0000-0000-0000-000000000000",
+        "VersionStages": ["AWSCURRENT"],
+    }))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

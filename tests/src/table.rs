@@ -18,12 +18,14 @@ use crate::door::{Doors, Fault, Pause, Peer};
 use crate::engine;
 
 pub use crate::door::When;
+use tokio::sync::watch;
 
 /// A fresh table in memory.
 #[derive(Clone)]
 pub struct Table {
     database: Database,
     doors: Doors,
+    connections: Arc<watch::Sender<usize>>,
 }
 
 impl std::fmt::Debug for Table {
@@ -40,7 +42,11 @@ impl Table {
 
     /// As [`Table::start`], behind doors that others use too.
     pub async fn behind(doors: Doors) -> anyhow::Result<Self> {
-        let table = Self { database: Database::memory()?, doors };
+        let table = Self {
+            database: Database::memory()?,
+            doors,
+            connections: Arc::new(watch::Sender::new(0)),
+        };
         table.store()?.create_table().await?;
         table.reset();
         Ok(table)
@@ -60,12 +66,25 @@ impl Table {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let router = Router::new().fallback(pass_on).with_state(self.clone());
-        let listener = listener.tap_io(|stream| {
+        let connections = self.connections.clone();
+        let listener = listener.tap_io(move |stream| {
+            connections.send_modify(|count| *count += 1);
             // Small writes back to back: without it each call waits for a delayed acknowledgement.
             let _ = stream.set_nodelay(true);
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(url)
+    }
+
+    /// How many connections its sockets took so far.
+    pub fn connections(&self) -> usize {
+        *self.connections.borrow()
+    }
+
+    /// Waits until they took so many connections.
+    pub async fn connected(&self, count: usize) {
+        // The sender lives as long as `self`.
+        let _ = self.connections.subscribe().wait_for(|taken| *taken >= count).await;
     }
 
     /// A store on this table.

@@ -6,7 +6,7 @@ use keysteward_install::respond;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     log::to_stdout();
-    let install = &lambda::started(assemble::install(&settings::environment).await)?;
+    let install = &lambda::started(assemble::install(&settings::environment)).await?;
     lambda::run_http(|request| respond(install, request)).await?;
     Ok(())
 }

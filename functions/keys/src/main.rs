@@ -6,7 +6,7 @@ use keysteward_keys::respond;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     log::to_stdout();
-    let service = &lambda::started(assemble::keys(&settings::environment))?;
+    let service = &lambda::started(assemble::keys(&settings::environment)).await?;
     lambda::run_http(|request| respond(service, request)).await?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use keysteward_lifecycle::apply;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     log::to_stdout();
-    let steward = &lambda::started(assemble::steward(&settings::environment).await)?;
+    let steward = &lambda::started(assemble::steward(&settings::environment)).await?;
     lambda::run_stream(|puts, deadline| apply(steward, puts, deadline)).await?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use keysteward_rotate::run;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     log::to_stdout();
-    let steward = &lambda::started(assemble::steward(&settings::environment).await)?;
+    let steward = &lambda::started(assemble::steward(&settings::environment)).await?;
     lambda::run_schedule(|deadline| run(steward, deadline)).await?;
     Ok(())
 }

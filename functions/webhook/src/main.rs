@@ -6,7 +6,7 @@ use keysteward_webhook::{respond, take_from_bus};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     log::to_stdout();
-    let webhook = &lambda::started(assemble::webhook(&settings::environment).await)?;
+    let webhook = &lambda::started(assemble::webhook(&settings::environment)).await?;
     lambda::run_http_or_partner(
         |request| respond(webhook, request),
         |envelope| take_from_bus(webhook, envelope),

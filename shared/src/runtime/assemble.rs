@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::class::Class;
 use crate::domain::secret::SecretToken;
 use crate::fault::Fault;
 use crate::install::link::{InstallLink, web_address};
 use crate::install::{Install, Links};
-use crate::runtime::aws::{Aws, AwsSettingsError};
+use crate::runtime::aws::{self, Aws, AwsSettingsError};
 use crate::runtime::clock::{Clock, draw};
 use crate::runtime::metrics::{Line, Tally};
 use crate::runtime::secrets::{SecretError, SigningSecrets, StripeSecret};
@@ -50,6 +51,26 @@ impl StartError {
         line.fault(Some(self.fault()));
         line
     }
+
+    /// The class of the failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Settings(_) => Class::Fault,
+            Self::Aws(error) => error.class(),
+            Self::Secret(error) => error.class(),
+            Self::Stripe(error) => error.class(),
+        }
+    }
+
+    /// How Lambda is told what failed: the error's type.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "SettingsRefused",
+            Self::Aws(_) => "AwsSettingsRefused",
+            Self::Secret(_) => "SecretUnreadable",
+            Self::Stripe(_) => "StripeClientRefused",
+        }
+    }
 }
 
 /// What `webhook` is made of: it can put event rows and nothing else.
@@ -70,20 +91,25 @@ pub async fn webhook(lookup: &dyn Fn(&str) -> Option<String>) -> Result<WebhookP
     let clock = Clock::system();
     let id = settings.required("KEYSTEWARD_WEBHOOK_SECRET_ID")?;
     let store = Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?);
-    let secrets = SigningSecrets::from_secrets_manager(aws, id, clock.now()).await?;
-    Ok(WebhookParts { store, secrets, clock })
+    let (secrets, ()) = tokio::join!(
+        SigningSecrets::from_secrets_manager(aws.clone(), id, clock.now()),
+        aws.connect(aws::Service::DynamoDb),
+    );
+    Ok(WebhookParts { store, secrets: secrets?, clock })
 }
 
 /// Assembles what `keys` needs.
-pub fn keys(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Service, StartError> {
+pub async fn keys(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Service, StartError> {
     let settings = Settings::new(lookup);
     let aws = Aws::from_settings(lookup)?;
-    Ok(Service {
+    let service = Service {
         store: Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?),
         keyring: keyring(&settings, &aws)?,
         policy: settings.policy()?,
         clock: Clock::system(),
-    })
+    };
+    tokio::join!(aws.connect(aws::Service::DynamoDb), aws.connect(aws::Service::Kms));
+    Ok(service)
 }
 
 /// Assembles what `lifecycle` and `rotate` need.
@@ -148,16 +174,23 @@ async fn steward_and_rest(
     let policy = settings.policy()?;
     let shape = settings.request_shape()?;
     let id = settings.required("KEYSTEWARD_STRIPE_SECRET_ID")?;
-    let secret = StripeSecret::fetch(aws, &id).await?;
+    let table = settings.required("KEYSTEWARD_TABLE")?;
+    let keyring = keyring(&settings, aws)?;
+    let app = settings.required("KEYSTEWARD_APP_ID")?;
+    settings.max_stripe_rps()?;
+    // What is wrong with a setting is said before anything is waited for. KMS is not greeted: a run that
+    // needs no key pair does not call it.
+    let (secret, ()) =
+        tokio::join!(StripeSecret::fetch(aws, &id), aws.connect(aws::Service::DynamoDb));
+    let secret = secret?;
     let keys = AppKeys { live: secret.api_key_live, test: secret.api_key_test };
-    let stripe = stripe_with(&settings, keys)?;
     let steward = Steward {
-        store: Store::new(aws, settings.required("KEYSTEWARD_TABLE")?),
-        keyring: keyring(&settings, aws)?,
-        stripe,
+        store: Store::new(aws, table),
+        keyring,
+        stripe: stripe_with(&settings, keys)?,
         policy,
         shape,
-        app: settings.required("KEYSTEWARD_APP_ID")?,
+        app,
         breaker: std::sync::Mutex::default(),
         clock: Clock::system(),
         draw,

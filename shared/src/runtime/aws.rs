@@ -17,10 +17,14 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
-use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector as _, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::byte_stream::ByteStream;
 use aws_types::SdkConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -38,9 +42,19 @@ use crate::http::InProcess;
 #[derive(Clone)]
 pub struct Aws {
     shared: SdkConfig,
+    connector: SharedHttpConnector,
     dynamodb: Option<String>,
     kms: Option<String>,
     secrets_manager: Option<String>,
+}
+
+/// A service to which connections can be opened before they are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// The table.
+    DynamoDb,
+    /// The key that wraps private keys.
+    Kms,
 }
 
 /// Why the settings do not lead to AWS. Names the variable, never its value.
@@ -117,15 +131,17 @@ impl Aws {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let endpoint = |name| lookup(name).map(|url| checked(name, url)).transpose();
         let region = region(&lookup)?;
-        let mut roots = TrustStore::empty().with_pem_certificate(compiled_in_roots());
+        let mut roots = TrustStore::empty().with_pem_certificate(compiled_in_roots(&region));
         if let Some(path) = lookup("AWS_CA_BUNDLE") {
             let pem = std::fs::read(path).map_err(AwsSettingsError::CaBundleUnreadable)?;
             check_bundle(&pem)?;
             roots.add_pem_certificate(pem);
         }
-        let shared = shared(region, credentials, https(roots)?, endpoint("AWS_ENDPOINT_URL")?);
+        let connector = connector(roots)?;
+        let shared = shared(region, credentials, &connector, endpoint("AWS_ENDPOINT_URL")?);
         Ok(Self {
             shared,
+            connector,
             dynamodb: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
             kms: endpoint("AWS_ENDPOINT_URL_KMS")?,
             secrets_manager: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
@@ -136,19 +152,49 @@ impl Aws {
     /// root of trust at all, so that nothing reached this way can be taken for AWS.
     pub fn local(endpoint: &str) -> Result<Self, AwsSettingsError> {
         let endpoint = checked("the local endpoint", endpoint.to_owned())?;
-        Ok(Self::made_up(https(TrustStore::empty())?, endpoint))
+        Ok(Self::made_up(connector(TrustStore::empty())?, endpoint))
     }
 
     /// The way to an emulator within this process. Nothing reached this way can be taken for AWS either.
     pub fn within(emulator: InProcess) -> Self {
-        Self::made_up(in_process::client(emulator), "http://localhost".to_owned())
+        Self::made_up(in_process::connector(emulator), "http://localhost".to_owned())
     }
 
-    fn made_up(http: SharedHttpClient, endpoint: String) -> Self {
+    fn made_up(connector: SharedHttpConnector, endpoint: String) -> Self {
         let credentials = Credentials::new("local", "local", None, None, "local");
         let credentials = SharedCredentialsProvider::new(credentials);
-        let shared = shared("us-east-1".to_owned(), credentials, http, Some(endpoint));
-        Self { shared, dynamodb: None, kms: None, secrets_manager: None }
+        let shared = shared("us-east-1".to_owned(), credentials, &connector, Some(endpoint));
+        Self { shared, connector, dynamodb: None, kms: None, secrets_manager: None }
+    }
+
+    /// Opens a connection to a service and leaves it for the first call, which then costs no handshake.
+    ///
+    /// Asks for `/ping`, unsigned, and looks at no answer: one that fails or takes longer than
+    /// [`GREETING_TIMEOUT`] is no loss but the connection.
+    pub(crate) async fn connect(&self, service: Service) {
+        let url = format!("{}/ping", self.address(service).trim_end_matches('/'));
+        let Ok(request) = HttpRequest::get(url) else { return };
+        let greeting = async {
+            if let Ok(answer) = self.connector.call(request).await {
+                // Read to its end, so that the connection is free again.
+                let _ = ByteStream::new(answer.into_body()).collect().await;
+            }
+        };
+        let _ = tokio::time::timeout(GREETING_TIMEOUT, greeting).await;
+    }
+
+    /// Where the SDK will look for a service.
+    fn address(&self, service: Service) -> String {
+        let (name, own) = match service {
+            Service::DynamoDb => ("dynamodb", &self.dynamodb),
+            Service::Kms => ("kms", &self.kms),
+        };
+        if let Some(endpoint) = own.as_deref().or(self.shared.endpoint_url()) {
+            return endpoint.to_owned();
+        }
+        let region = self.shared.region().map_or("", Region::as_ref);
+        let suffix = if is_in_china(region) { "amazonaws.com.cn" } else { "amazonaws.com" };
+        format!("https://{name}.{region}.{suffix}")
     }
 
     /// A client of DynamoDB.
@@ -195,27 +241,32 @@ fn region(lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, AwsSettings
         .ok_or(AwsSettingsError::Missing("AWS_REGION"))
 }
 
-fn https(roots: TrustStore) -> Result<SharedHttpClient, AwsSettingsError> {
+/// One connector for all clients and the settings of their calls. The SDK's own way to share one parses
+/// the roots once more for each client that is made, and then again for the first call.
+fn connector(roots: TrustStore) -> Result<SharedHttpConnector, AwsSettingsError> {
     let tls = TlsContext::builder()
         .with_trust_store(roots)
         .build()
         .map_err(|refused| AwsSettingsError::Tls(Box::new(refused)))?;
-    Ok(Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(tls)
-        .build_https())
+    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+    Ok(SharedHttpConnector::new(
+        Connector::builder()
+            .connector_settings(settings)
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(tls)
+            .build(),
+    ))
 }
 
 fn shared(
     region: String,
     credentials: SharedCredentialsProvider,
-    http: SharedHttpClient,
+    connector: &SharedHttpConnector,
     endpoint: Option<String>,
 ) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .build();
+    let connector = connector.clone();
+    let http = http_client_fn(move |_, _| connector.clone());
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
@@ -227,16 +278,33 @@ fn shared(
     config.build()
 }
 
-/// Mozilla's roots as the SDK takes them: PEM. They travel in the binary, as those of the Stripe client
+/// Amazon's roots as the SDK takes them: PEM. They travel in the binary, as those of the Stripe client
 /// do, so that what is trusted does not depend on the image that the code happens to run on.
-fn compiled_in_roots() -> String {
+///
+/// Every AWS endpoint's certificate comes from them; for China, where that is not documented, Mozilla's
+/// other roots are added. Each root costs a start the time to parse it.
+/// Source: <https://docs.aws.amazon.com/acm/latest/userguide/acm-concepts.html#concept-amazontrust>
+fn compiled_in_roots(region: &str) -> String {
     let mut pem = String::new();
-    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+    let chosen = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .filter(|root| is_in_china(region) || is_of_amazon(root));
+    for root in chosen {
         pem.push_str("-----BEGIN CERTIFICATE-----\n");
         STANDARD.encode_string(root, &mut pem);
         pem.push_str("\n-----END CERTIFICATE-----\n");
     }
     pem
+}
+
+/// A root names its issuer, itself, within the first part of the certificate.
+fn is_of_amazon(root: &[u8]) -> bool {
+    let head = root.get(..HEAD).unwrap_or(root);
+    AMAZON.iter().any(|name| head.windows(name.len()).any(|part| part == *name))
+}
+
+fn is_in_china(region: &str) -> bool {
+    region.starts_with("cn-")
 }
 
 /// Parses the bundle the way the SDK's HTTP client will: that one panics on what it cannot parse.
@@ -257,6 +325,12 @@ fn checked(name: &'static str, url: String) -> Result<String, AwsSettingsError> 
 
 /// A connection within AWS takes milliseconds; one that takes seconds is better tried elsewhere.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A start waits no longer for a connection that it could do without.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
+const AMAZON: [&[u8]; 2] =
+    [b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2"];
+/// Version, serial number, algorithm, and the longest issuer there is among Amazon's.
+const HEAD: usize = 400;
 /// Three attempts and their pauses stay below the webhook's patience and a function's time limit.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The SDK's standard: one call and two repeats, behind its own token bucket.
@@ -332,8 +406,33 @@ mod tests {
     }
 
     #[test]
-    fn every_compiled_in_root_is_one_that_the_http_client_accepts() {
-        assert!(check_bundle(compiled_in_roots().as_bytes()).is_ok());
+    fn the_compiled_in_roots_are_amazons_five_and_everybodys_in_china() {
+        for (region, count) in
+            [("eu-central-1", 5), ("cn-north-1", webpki_root_certs::TLS_SERVER_ROOT_CERTS.len())]
+        {
+            let pem = compiled_in_roots(region);
+            assert!(check_bundle(pem.as_bytes()).is_ok(), "{region}");
+            assert_eq!(pem.matches("BEGIN").count(), count, "{region}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_are_opened_to_where_the_sdk_goes() {
+        use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+        for region in ["eu-central-1", "us-gov-west-1", "cn-north-1"] {
+            let params = Params::builder().region(region.to_owned()).build().unwrap();
+            let resolver = DefaultResolver::new();
+            let endpoint = resolver.resolve_endpoint(&params).await.unwrap();
+            let aws = Aws::from_settings(settings(&[("AWS_REGION", region)])).unwrap();
+            assert_eq!(aws.address(Service::DynamoDb), endpoint.url());
+        }
+        let own = settings(&[
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:2/"),
+        ]);
+        let aws = Aws::from_settings(own).unwrap();
+        assert_eq!(aws.address(Service::DynamoDb), "http://127.0.0.1:1");
+        assert_eq!(aws.address(Service::Kms), "http://127.0.0.1:2/");
     }
 
     #[tokio::test]

@@ -6,7 +6,9 @@ use std::io::Write as _;
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime_api_client::PooledClient;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::class::Class;
 use crate::domain::time::Timestamp;
@@ -40,6 +42,47 @@ impl From<Failed> for Diagnostic {
     }
 }
 
+/// Waits for a function's parts. A start that fails is reported to Lambda, so that the caller of the
+/// invocation and the metrics see which kind of failure it was instead of a process that exited.
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-initerror>
+pub async fn started<T>(
+    parts: impl Future<Output = Result<T, StartError>>,
+) -> Result<T, StartError> {
+    let parts = parts.await;
+    if let Err(error) = &parts {
+        tracing::error!(
+            class = error.class().as_str(),
+            error = chain(error),
+            "the function does not start"
+        );
+        write(&error.line());
+        report_init_error(error).await;
+    }
+    parts
+}
+
+/// Lambda learns of the failure in any case, from the exit: whatever goes wrong here changes nothing.
+async fn report_init_error(error: &StartError) {
+    let body = serde_json::json!({
+        "errorType": error.name(),
+        "errorMessage": chain(error),
+        "stackTrace": [],
+    });
+    let request = http::Request::post("/2018-06-01/runtime/init/error")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .header("lambda-runtime-function-error-type", format!("Runtime.{}", error.name()))
+        .body(lambda_runtime_api_client::body::Body::from(body.to_string()));
+    if let (Some(client), Ok(request)) = (runtime_api(), request) {
+        let _ = client.call(request).await;
+    }
+}
+
+fn runtime_api() -> Option<PooledClient> {
+    let address = environment("AWS_LAMBDA_RUNTIME_API")?;
+    let endpoint = format!("http://{address}").parse().ok()?;
+    Some(PooledClient::builder().with_endpoint(endpoint).build())
+}
+
 /// The runtime itself ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the Lambda runtime ended")]
@@ -55,19 +98,15 @@ fn write(line: &Line) {
     }
 }
 
-/// Passes on what a function is made of, or counts under its name why there is none of it.
-pub fn started<T>(assembled: Result<T, StartError>) -> Result<T, StartError> {
-    assembled.inspect_err(|error| write(&error.line()))
-}
-
 /// Answers HTTP API events (payload 2.0) until the runtime ends; a reply's extension [`Line`] is written.
 pub async fn run_http<F, A>(respond: F) -> Result<(), Ended>
 where
     F: Fn(Request) -> A,
     A: Future<Output = Reply> + Send,
 {
-    let unexpected =
-        |_: Vec<u8>| async { Metered { answer: Err(unexpected()), line: Line::default() } };
+    let unexpected = |_: Vec<u8>| async {
+        Metered { answer: Err(unexpected("HTTP events")), line: Line::default() }
+    };
     run_http_or_partner(respond, unexpected).await
 }
 
@@ -118,10 +157,13 @@ where
     F: Fn(Vec<Put>, Timestamp) -> A,
     A: Future<Output = Metered<Vec<String>>> + Send,
 {
-    let handler = service_fn(|batch: LambdaEvent<Batch>| {
-        let applied = apply(puts(batch.payload), deadline(batch.context.deadline));
+    // Parsed here and not by the runtime, which reports and logs the value that it stumbles on.
+    let handler = service_fn(|event: LambdaEvent<Box<RawValue>>| {
+        let deadline = deadline(event.context.deadline);
+        let batch = serde_json::from_str::<Batch>(event.payload.get());
+        let applied = batch.map(|batch| apply(puts(batch), deadline));
         async move {
-            let applied = applied.await;
+            let applied = applied.map_err(|_| unexpected("batches of a DynamoDB stream"))?.await;
             write(&applied.line);
             let failures =
                 applied.answer.into_iter().map(|item_identifier| Item { item_identifier });
@@ -149,8 +191,8 @@ where
     lambda_runtime::run(handler).await.map_err(Ended)
 }
 
-fn unexpected() -> Failed {
-    Failed { class: Class::Caller, message: "this function takes HTTP events only".to_owned() }
+fn unexpected(events: &str) -> Failed {
+    Failed { class: Class::Caller, message: format!("this function takes {events} only") }
 }
 
 /// Steps start until this long before Lambda ends the invocation: a call to Stripe that times out and the

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -11,10 +11,9 @@ use aws_smithy_types::body::SdkBody;
 
 use crate::http::InProcess;
 
-/// A client whose every request goes to `emulator`.
-pub(super) fn client(emulator: InProcess) -> SharedHttpClient {
-    let connector = SharedHttpConnector::new(Connector(emulator));
-    http_client_fn(move |_, _| connector.clone())
+/// A connector whose every request goes to `emulator`.
+pub(super) fn connector(emulator: InProcess) -> SharedHttpConnector {
+    SharedHttpConnector::new(Connector(emulator))
 }
 
 struct Connector(InProcess);
