@@ -12,9 +12,9 @@ demo:
 test *args:
     cargo test --locked {{ if args == "" { "--workspace" } else { args } }}
 
-# Half a year of a few accounts, for the first `seeds` seeds.
-soak seeds="300":
-    SEEDS={{ seeds }} cargo test --locked -p keysteward-tests --test it simulation
+# Half a year of some accounts, for `seeds` seeds from `first` on.
+soak seeds="300" first="0":
+    FIRST={{ first }} SEEDS={{ seeds }} cargo test --locked -p keysteward-tests --test it simulation_of_half -- --nocapture
 
 # The tests against Stripe's own packages and other JWE libraries; installs those first.
 interop:
