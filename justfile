@@ -33,3 +33,7 @@ check:
 # Takes the snapshots as they now are; look at `git diff` afterwards.
 bless:
     INSTA_UPDATE=always cargo test --workspace --locked
+
+# What a sweep costs among that many accounts; one line of JSON each.
+scale *accounts="10000 100000":
+    for n in {{ accounts }}; do cargo run --release --locked -q -p keysteward-tests --example scale -- $n; done

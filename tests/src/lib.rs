@@ -4,7 +4,7 @@
 pub mod door;
 mod engine;
 pub mod kms_double;
-mod pairs;
+pub mod pairs;
 pub mod race;
 pub mod table;
 mod witness;
