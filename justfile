@@ -12,9 +12,9 @@ demo:
 test *args:
     cargo test --locked {{ if args == "" { "--workspace" } else { args } }}
 
-# Half a year of a few accounts, for the first `seeds` seeds.
-soak seeds="300":
-    SEEDS={{ seeds }} cargo test --locked -p keysteward-tests --test it simulation
+# Half a year of some accounts, for `seeds` seeds from `first` on.
+soak seeds="300" first="0":
+    FIRST={{ first }} SEEDS={{ seeds }} cargo test --locked -p keysteward-tests --test it simulation_of_half -- --nocapture
 
 # One target of fuzz/targets, or all of them: coverage-guided, on stable, sharing what the tests have built.
 fuzz target="all" seconds="60":
@@ -58,3 +58,7 @@ runtime:
 bench starts="15" invokes="300":
     infra/package --binaries x86_64
     cargo run --locked --quiet --package keysteward-bench -- {{ starts }} {{ invokes }}
+
+# What a sweep costs among that many accounts; one line of JSON each.
+scale *accounts="10000 100000":
+    for n in {{ accounts }}; do cargo run --release --locked -q -p keysteward-tests --example scale -- $n; done

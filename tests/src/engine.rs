@@ -7,6 +7,7 @@ use dynoxide::{Database, DynoxideError};
 use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Carries out one request, `target` as in `X-Amz-Target`.
 pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> (StatusCode, Vec<u8>) {
@@ -21,7 +22,7 @@ pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> (Stat
 
 fn dispatch(db: &Database, operation: &str, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
     match operation {
-        "CreateTable" => written(db.create_table(read(body)?)?),
+        "CreateTable" => written(db.create_table(without_stream(body)?)?),
         "DescribeTable" => written(db.describe_table(read(body)?)?),
         "UpdateTimeToLive" => written(db.update_time_to_live(read(body)?)?),
         "DescribeTimeToLive" => written(db.describe_time_to_live(read(body)?)?),
@@ -34,6 +35,16 @@ fn dispatch(db: &Database, operation: &str, body: &[u8]) -> Result<Vec<u8>, Dyno
         "TransactWriteItems" => written(db.transact_write_items(read(body)?)?),
         other => Err(DynoxideError::ValidationException(format!("{other} is not in the harness"))),
     }
+}
+
+/// The harness hands events on by itself. The engine would look for the stream's last number among all its
+/// records at every write, which makes a long life take its time squared.
+fn without_stream<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
+    let mut request: Value = read(body)?;
+    if let Some(request) = request.as_object_mut() {
+        request.remove("StreamSpecification");
+    }
+    read(request.to_string().as_bytes())
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {

@@ -12,7 +12,7 @@ pub mod events;
 pub mod function;
 pub mod kms_double;
 pub mod marketplace;
-mod pairs;
+pub mod pairs;
 pub mod race;
 pub mod runtime_api;
 pub mod secrets_double;

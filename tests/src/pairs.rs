@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 ///
 /// Two accounts may get the same one. What must not open with another account's pair is bound to the
 /// account by KMS's encryption context all the same, and tests of that make their own pairs.
-pub(crate) fn from_the_pool(_: Bits) -> BoxFuture<'static, Result<(PrivateKey, String), Error>> {
+pub fn from_the_pool(_: Bits) -> BoxFuture<'static, Result<(PrivateKey, String), Error>> {
     static POOL: LazyLock<Vec<(Vec<u8>, String)>> = LazyLock::new(|| {
         let made = (0..POOL_SIZE).filter_map(|_| generate(Bits::Rsa2048).ok());
         made.map(|(private, pem)| (private.expose().to_vec(), pem)).collect()

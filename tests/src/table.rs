@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -26,6 +27,7 @@ pub struct Table {
     database: Database,
     doors: Doors,
     connections: Arc<watch::Sender<usize>>,
+    read: Arc<[AtomicU64; 2]>,
 }
 
 impl std::fmt::Debug for Table {
@@ -46,6 +48,7 @@ impl Table {
             database: Database::memory()?,
             doors,
             connections: Arc::new(watch::Sender::new(0)),
+            read: Arc::default(),
         };
         table.store()?.create_table().await?;
         table.reset();
@@ -116,6 +119,20 @@ impl Table {
             .sum()
     }
 
+    /// How many items queries gave so far: of the due index, and of the table itself.
+    pub fn items_read(&self) -> (u64, u64) {
+        (self.read[0].load(Ordering::Relaxed), self.read[1].load(Ordering::Relaxed))
+    }
+
+    fn count_items(&self, asked: &[u8], answered: &[u8]) {
+        let (asked, answered) = (String::from_utf8_lossy(asked), String::from_utf8_lossy(answered));
+        let of = usize::from(!asked.contains("\"IndexName\""));
+        let count = answered
+            .rsplit_once("\"Count\":")
+            .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+        self.read[of].fetch_add(count.unwrap_or(0), Ordering::Relaxed);
+    }
+
     /// Forgets the counts and any fault.
     pub fn reset(&self) {
         self.doors.forget(Peer::Table);
@@ -141,7 +158,13 @@ impl Table {
     async fn answer(&self, headers: &HeaderMap, body: &[u8]) -> Reply {
         let target = headers.get("x-amz-target").and_then(|name| name.to_str().ok()).unwrap_or("");
         let operation = target.rsplit('.').next().unwrap_or("");
-        let call = async { engine::answer(&self.database, operation, body) };
+        let call = async {
+            let answer = engine::answer(&self.database, operation, body);
+            if operation == "Query" {
+                self.count_items(body, &answer.1);
+            }
+            answer
+        };
         // What the SDK takes for a failure that it does not repeat, so that one fault fails one call.
         let refusal = || (StatusCode::BAD_REQUEST, REFUSAL.as_bytes().to_vec());
         let answered = self.doors.pass(Peer::Table, operation, call).await;

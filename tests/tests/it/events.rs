@@ -226,6 +226,8 @@ async fn ending(deed: Deed, choice: Choice, order: &[usize]) -> anyhow::Result<(
     world.sweep_to_rest().await?;
 
     let stored = world.account(&at).await?;
+    // Ids differ with the number of calls before; which of Stripe's keys it is does not.
+    let keys = world.stripe.keys(at.id.as_str());
     let mut end = match stored.head.status {
         Status::Installed { .. } => "installed".to_owned(),
         Status::Uninstalled { .. } => "uninstalled".to_owned(),
@@ -234,8 +236,8 @@ async fn ending(deed: Deed, choice: Choice, order: &[usize]) -> anyhow::Result<(
         end.push_str(&format!("; {slot} {:?}", state.hold.map(|hold| hold.why)));
     }
     for ((slot, generation), state) in &stored.generations {
-        let key = state.key().map(ToString::to_string).unwrap_or_default();
-        end.push_str(&format!("; {slot}#{generation} {} {key}", state.name()));
+        let key = keys.iter().position(|key| state.key().is_some_and(|id| id.as_str() == key.id));
+        end.push_str(&format!("; {slot}#{generation} {} {key:?}", state.name()));
     }
     for kind in [Kind::Secret, Kind::Publishable] {
         end.push_str(&format!("; {}", world.read(&at, kind).await.status()));

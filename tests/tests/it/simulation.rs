@@ -369,9 +369,11 @@ async fn simulate(seed: u64) -> anyhow::Result<u64> {
     outcome.with_context(|| format!("{story}\nSEED={seed} cargo test simulation"))
 }
 
-/// One life on a thread and a runtime of its own.
+/// One life on a thread and a runtime of its own. The runtime's clock is paused: a rest between two attempts
+/// ends when everybody else waits too, and not when the machine happens to come to it.
 fn simulate_here(seed: u64) -> anyhow::Result<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
     runtime.block_on(simulate(seed))
 }
 
