@@ -251,7 +251,7 @@ impl Life {
         let is_ours = |key: &fake_stripe::KeyView| {
             key.live == live && key.status == "active" && key.kind == "secret_key" && key.managed
         };
-        let Some(key) = keys.filter(is_ours).last() else { return Ok(()) };
+        let Some(key) = keys.rev().find(is_ours) else { return Ok(()) };
         if expire {
             self.world.stripe.expire_in_dashboard(at.id.as_str(), &key.id);
         } else {
@@ -410,7 +410,7 @@ fn simulation_of_half_a_year_ends_with_one_key_a_slot() -> anyhow::Result<()> {
                 eprintln!("failed: SEED={seed} cargo test simulation: {}", error.root_cause());
                 failed.lock().unwrap_or_else(PoisonError::into_inner).push((seed, error));
             }
-            if (seed + 1) % 100 == 0 {
+            if (seed + 1).is_multiple_of(100) {
                 eprintln!("{} seeds begun", seed + 1 - seeds.start);
             }
         }
