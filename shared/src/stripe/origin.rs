@@ -23,7 +23,7 @@ impl Stripe {
             .append_pair("object_id", key.as_str())
             .append_pair("limit", &PAGE_SIZE.to_string())
             .finish();
-        let made = |event: WireMade| match event.is_by_us_of(key) {
+        let made = |event: WireMade| match event.made_by_us(key) {
             Some(by_us) => Item::Kept(by_us),
             None => Item::Skipped,
         };
@@ -61,7 +61,7 @@ struct Request {
 
 impl WireMade {
     /// `None` when it is not the event of this key's making.
-    fn is_by_us_of(self, key: &KeyId) -> Option<bool> {
+    fn made_by_us(self, key: &KeyId) -> Option<bool> {
         let data = self.data?;
         let made = match self.event_type.as_str() {
             CREATED => data.api_key,

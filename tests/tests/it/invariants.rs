@@ -96,11 +96,27 @@ pub(crate) fn of_strays(
         let token = world.stripe.token_of(&key.id).unwrap_or_default();
         ensure!(
             !is_ours || !world.stripe.token_works(&token) || known.contains(&key.id.as_str()),
-            "{}: a key lives and nobody knows it: {key:?}\n{stored:#?}",
-            stored.at
+            "{}: a key lives and nobody knows it: {key:?}\n{:#?}\n{stored:#?}",
+            stored.at,
+            calls_around(world, stored.at.id.as_str(), key.created_ms)
         );
     }
     Ok(())
+}
+
+/// What was asked of Stripe about an account from an hour before an instant on.
+fn calls_around(world: &World, account: &str, millis: i64) -> Vec<String> {
+    let calls = world.stripe.log().into_iter();
+    let near = calls.filter(|call| {
+        call.context.as_deref() == Some(account)
+            && (millis - 3_600_000..millis + 120 * 86_400_000).contains(&call.at_ms)
+    });
+    near.map(|call| {
+        let (key, code) = (call.idempotency_key.unwrap_or_default(), call.error_code);
+        let ending = key.get(key.len().saturating_sub(8)..).unwrap_or_default();
+        format!("{} {} {} {ending} {:?} {code:?}", call.at_ms, call.method, call.path, call.status)
+    })
+    .collect()
 }
 
 /// A key that the app did not mint is never changed.

@@ -146,9 +146,17 @@ impl Life {
         if self.dice.flip() {
             self.heal();
         }
-        self.world.pass(Duration::from_secs(seconds));
-        self.story.push(format!("{} sweep", self.world.now()));
-        self.sweep().await;
+        // The schedule runs every minute. Of a long while only its beginning is played, in which what was
+        // going on comes to an end: a fault that outlasts the overlap costs the key, whoever keeps it.
+        let pieces = if seconds > 3_600 { vec![61, 3_539, seconds - 3_600] } else { vec![seconds] };
+        for (n, seconds) in pieces.into_iter().enumerate() {
+            if n > 0 {
+                self.heal();
+            }
+            self.world.pass(Duration::from_secs(seconds));
+            self.story.push(format!("{} sweep", self.world.now()));
+            self.sweep().await;
+        }
         self.check_reads().await
     }
 
@@ -243,7 +251,7 @@ impl Life {
         let is_ours = |key: &fake_stripe::KeyView| {
             key.live == live && key.status == "active" && key.kind == "secret_key" && key.managed
         };
-        let Some(key) = keys.filter(is_ours).last() else { return Ok(()) };
+        let Some(key) = keys.rev().find(is_ours) else { return Ok(()) };
         if expire {
             self.world.stripe.expire_in_dashboard(at.id.as_str(), &key.id);
         } else {
@@ -402,7 +410,7 @@ fn simulation_of_half_a_year_ends_with_one_key_a_slot() -> anyhow::Result<()> {
                 eprintln!("failed: SEED={seed} cargo test simulation: {}", error.root_cause());
                 failed.lock().unwrap_or_else(PoisonError::into_inner).push((seed, error));
             }
-            if (seed + 1) % 100 == 0 {
+            if (seed + 1).is_multiple_of(100) {
                 eprintln!("{} seeds begun", seed + 1 - seeds.start);
             }
         }
@@ -431,7 +439,7 @@ fn simulation_of_a_seed_is_the_same_run_every_time() -> anyhow::Result<()> {
     Ok(())
 }
 
-const ACCOUNTS: usize = 8;
+const ACCOUNTS: usize = 5;
 const HALF_A_YEAR: i64 = 183 * 86_400_000;
 /// How many seeds the plain test runs.
 const FIXED_SEEDS: u64 = 3;
