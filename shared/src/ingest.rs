@@ -134,8 +134,13 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
     match event.topic {
         Topic::Deauthorized => {
             // One that was made before the last installation is about an earlier one, however late it comes.
+            // The callback of that installation may have failed here: a key that was issued after the event
+            // shows it all the same.
             let is_about_this_one = match change.account().head.status {
-                Status::Installed { since } => event.created.seconds() >= since.seconds(),
+                Status::Installed { since } => {
+                    event.created.seconds() >= since.seconds()
+                        && !issued_after(change.account(), event.created)
+                }
                 Status::Uninstalled { .. } => false,
             };
             if is_about_this_one {
@@ -166,6 +171,20 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
         | Topic::KeyPermissionsUpdated
         | Topic::KeyDefaultSecretRevealed => {}
     }
+}
+
+/// Whether Stripe issued a key since: the app had access then.
+fn issued_after(account: &Account, at: Timestamp) -> bool {
+    account.generations.values().any(|state| match state {
+        State::Issued { issued_at, .. }
+        | State::Proven { issued_at, .. }
+        | State::Current { issued_at, .. } => *issued_at > at,
+        State::Requested { .. }
+        | State::Retiring { .. }
+        | State::Ended { .. }
+        | State::Undecryptable { .. }
+        | State::NeedsOperator { .. } => false,
+    })
 }
 
 /// Which generation a key of Stripe's belongs to, among those that are not over.

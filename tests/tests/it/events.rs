@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use keysteward::domain::account::Status;
+use keysteward::domain::audit::Actor;
 use keysteward::domain::policy::{Choice, OnUninstall, OnUserExpire};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::world::{account, default_slot, json_of};
@@ -184,6 +185,28 @@ async fn an_uninstall_that_is_heard_of_after_the_next_installation_ends_nothing(
     world.install_app(&at).await?;
     let token = world.token(&at, Kind::Secret).await?;
     assert!(world.stripe.token_works(&token), "the keys that went with the app were replaced");
+    world.deliver().await?;
+    world.sweep_to_rest().await?;
+    assert_eq!(world.token(&at, Kind::Secret).await?, token, "the late event is about the past");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_uninstall_that_is_heard_of_after_a_key_was_issued_again_ends_nothing()
+-> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Expire);
+    world.pass(Duration::from_secs(3600));
+    // The user installs again at Stripe, but the browser never comes back to us: the account still counts as
+    // installed since long ago. An operator, or the sweep by itself, then gets a key.
+    world.click_install(&at, "install").await?;
+    let deadline = world.now().plus(Duration::from_secs(60));
+    world.steward().provision(&at, &default_slot(Kind::Secret), Actor::Operator, deadline).await?;
+    world.pass(Duration::from_secs(86_500));
+    world.sweep_to_rest().await?;
+    world.steward().provision(&at, &default_slot(Kind::Secret), Actor::Operator, deadline).await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    assert!(world.stripe.token_works(&token));
     world.deliver().await?;
     world.sweep_to_rest().await?;
     assert_eq!(world.token(&at, Kind::Secret).await?, token, "the late event is about the past");
