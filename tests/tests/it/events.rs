@@ -199,10 +199,11 @@ enum Deed {
     EndsAndUninstalls,
 }
 
-/// Where an account ends when these events come in this order, the first one twice. Same seed, same ids.
+/// Where an account ends when these events come in this order, the first one twice. Keys go by their place
+/// among those that Stripe ever made for the account: their ids are drawn with everything else that Stripe
+/// draws, which is more or less as events wait for one another.
 async fn ending(deed: Deed, choice: Choice, order: &[usize]) -> anyhow::Result<(String, usize)> {
     let world = World::with(Setting { choice, ..Setting::default() }).await?;
-    world.stripe.set_behaviour(|stripe| stripe.seed = Some(7));
     let at = account(Mode::Live, "acct_1Order")?;
     world.add_account(at.id.as_str());
     world.install_app(&at).await?;
@@ -230,12 +231,16 @@ async fn ending(deed: Deed, choice: Choice, order: &[usize]) -> anyhow::Result<(
         Status::Installed { .. } => "installed".to_owned(),
         Status::Uninstalled { .. } => "uninstalled".to_owned(),
     };
+    let made = world.stripe.keys(at.id.as_str());
     for (slot, state) in &stored.slots {
         end.push_str(&format!("; {slot} {:?}", state.hold.map(|hold| hold.why)));
     }
     for ((slot, generation), state) in &stored.generations {
-        let key = state.key().map(ToString::to_string).unwrap_or_default();
-        end.push_str(&format!("; {slot}#{generation} {} {key}", state.name()));
+        let place = state.key().map(|key| made.iter().position(|it| it.id == key.as_str()));
+        end.push_str(&format!("; {slot}#{generation} {} {place:?}", state.name()));
+    }
+    for key in &made {
+        end.push_str(&format!("; {} {} managed {}", key.kind, key.status, key.managed));
     }
     for kind in [Kind::Secret, Kind::Publishable] {
         end.push_str(&format!("; {}", world.read(&at, kind).await.status()));
