@@ -163,7 +163,7 @@ impl World {
                 live: Some(SecretToken::new(app.api_key_live.clone())),
                 test: Some(SecretToken::new(app.api_key_test.clone())),
             },
-            // So close together that nobody ever waits: what waits depends on the machine, not on the seed.
+            // Over sockets nobody waits either, but after a 429; in process nobody does at all.
             max_rps: 1_000_000_000,
             timeout: Duration::from_secs(5),
         })?;

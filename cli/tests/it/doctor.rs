@@ -13,6 +13,12 @@ async fn desk() -> anyhow::Result<Desk> {
     let starts_at = Clock::system().now();
     let mut desk = Desk::with(Setting { starts_at, ..Setting::default() }).await?;
     desk.clock = Some(Clock::system());
+    // The harness does without the stream that the template's table has.
+    let update = json!({
+        "TableName": keysteward_tests::table::NAME,
+        "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_IMAGE" },
+    });
+    desk.world.table.database().update_table(serde_json::from_value(update)?)?;
     Ok(desk)
 }
 

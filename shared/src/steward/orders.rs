@@ -1,8 +1,7 @@
 //! The orders as the table has them, read again once they are a minute old.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use tokio::sync::Mutex;
 
 use super::{Error, Steward};
 use crate::class::Class;
@@ -12,6 +11,8 @@ use crate::domain::time::Timestamp;
 use crate::store::Store;
 
 /// What a process knows of the orders. Starts empty: the first who asks reads them.
+///
+/// Never locked while the table is asked: where one call hangs, whoever else needs the orders asks for himself.
 #[derive(Debug, Default)]
 pub struct OrderBook(Mutex<Known>);
 
@@ -19,16 +20,18 @@ pub struct OrderBook(Mutex<Known>);
 struct Known {
     table_id: Option<String>,
     standing: Option<(Standing, Timestamp)>,
+    /// The number of the asking that `standing` is of, and how many were begun.
+    of: u64,
+    begun: u64,
 }
 
 impl Steward {
     /// The orders, at most a minute old. Nothing is done without: an error here fails whatever asks.
     pub async fn orders(&self) -> Result<Orders, Error> {
-        let mut known = self.orders.0.lock().await;
         let now = self.clock.now();
-        let mut orders = match &known.standing {
-            Some((standing, read_at)) if now.since(*read_at) < MAX_AGE => standing.orders(now),
-            Some(_) | None => read(&mut known, &self.store, now).await?.orders(now),
+        let mut orders = match self.orders.known(now) {
+            Some(orders) => orders,
+            None => self.orders.standing(&self.store, now).await?.orders(now),
         };
         orders.holds_rotations |= self.breaker().trials_left(now) == Some(0);
         Ok(orders)
@@ -65,10 +68,33 @@ impl Steward {
 }
 
 impl OrderBook {
-    /// Reads the bundle's own row now, and holds it against the table.
+    /// Reads the bundle's own row now, and holds it against the table: which table this is does not change
+    /// while a process lives, and is asked once.
     pub async fn standing(&self, store: &Store, now: Timestamp) -> Result<Standing, Error> {
-        let mut known = self.0.lock().await;
-        read(&mut known, store, now).await
+        loop {
+            let (number, table_id) = self.begin();
+            let (table_id, mut standing) = match table_id {
+                Some(table_id) => (table_id, store.standing().await?),
+                None => tokio::try_join!(store.table_id(), store.standing())?,
+            };
+            self.lock().table_id = Some(table_id.clone());
+            let before = standing.epoch;
+            if standing.recognise(&table_id, now) {
+                match store.set_standing(standing).await {
+                    Ok(written) => standing = written,
+                    Err(error) if error.class() == Class::Conflict => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if standing.epoch != before {
+                tracing::error!(
+                    epoch = standing.epoch,
+                    "the table was restored from a copy: nothing is changed at Stripe until an operator releases it"
+                );
+            }
+            self.keep(number, &standing, now);
+            return Ok(standing);
+        }
     }
 
     /// As [`Steward::give_order`], for who has a table and nothing else.
@@ -78,13 +104,14 @@ impl OrderBook {
         now: Timestamp,
         order: impl Fn(&mut Standing) + Send,
     ) -> Result<Standing, Error> {
-        let mut known = self.0.lock().await;
         loop {
-            let mut standing = read(&mut known, store, now).await?;
+            let mut standing = self.standing(store, now).await?;
             order(&mut standing);
             match store.set_standing(standing).await {
                 Ok(standing) => {
-                    known.standing = Some((standing.clone(), now));
+                    // Numbered only now: whoever began before may have read what this replaced.
+                    let (number, _) = self.begin();
+                    self.keep(number, &standing, now);
                     return Ok(standing);
                 }
                 Err(error) if error.class() == Class::Conflict => {}
@@ -92,33 +119,32 @@ impl OrderBook {
             }
         }
     }
-}
 
-/// Reads the row and holds it against the table: which table this is does not change while a process
-/// lives, and is asked once.
-async fn read(known: &mut Known, store: &Store, now: Timestamp) -> Result<Standing, Error> {
-    loop {
-        let (table_id, mut standing) = match known.table_id.clone() {
-            Some(table_id) => (table_id, store.standing().await?),
-            None => tokio::try_join!(store.table_id(), store.standing())?,
-        };
-        known.table_id = Some(table_id.clone());
-        let before = standing.epoch;
-        if standing.recognise(&table_id, now) {
-            match store.set_standing(standing).await {
-                Ok(written) => standing = written,
-                Err(error) if error.class() == Class::Conflict => continue,
-                Err(error) => return Err(error.into()),
-            }
+    /// The orders at `now`, if they are known and young enough.
+    fn known(&self, now: Timestamp) -> Option<Orders> {
+        let known = self.lock();
+        let (standing, read_at) = known.standing.as_ref()?;
+        (now.since(*read_at) < MAX_AGE).then(|| standing.orders(now))
+    }
+
+    fn begin(&self) -> (u64, Option<String>) {
+        let mut known = self.lock();
+        known.begun += 1;
+        (known.begun, known.table_id.clone())
+    }
+
+    /// Keeps an answer, unless one that was asked for later is there already.
+    fn keep(&self, number: u64, standing: &Standing, now: Timestamp) {
+        let mut known = self.lock();
+        if number > known.of {
+            known.of = number;
+            known.standing = Some((standing.clone(), now));
         }
-        if standing.epoch != before {
-            tracing::error!(
-                epoch = standing.epoch,
-                "the table was restored from a copy: nothing is changed at Stripe until an operator releases it"
-            );
-        }
-        known.standing = Some((standing.clone(), now));
-        return Ok(standing);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing panics while it is held, and every statement leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

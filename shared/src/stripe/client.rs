@@ -135,10 +135,12 @@ impl Stripe {
         })
     }
 
-    /// Speaks to a double within this process, and rests for nobody between attempts.
+    /// Speaks to a double within this process, rests for nobody between attempts and waits for no turn: a
+    /// double's time is not the computer's, and what waited for the computer's would not run the same twice.
     pub fn within(mut self, double: InProcess) -> Self {
         self.transport.within(double);
         self.rest.first = Duration::ZERO;
+        self.pace.wait_for_nobody();
         self
     }
 
@@ -208,7 +210,9 @@ impl Stripe {
                 request.id = error.request_id(),
                 "a call to stripe is made again"
             );
-            tokio::time::sleep(rest).await;
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
             attempt += 1;
         }
     }

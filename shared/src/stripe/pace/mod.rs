@@ -33,6 +33,7 @@ pub(super) struct Pace {
     started: Instant,
     kept: Mutex<Kept>,
     places: Semaphore,
+    waits: bool,
 }
 
 /// A turn that was handed out; dropped when the call is over.
@@ -52,7 +53,12 @@ impl Pace {
     pub(super) fn new(max_rps: u32) -> Self {
         let kept = Kept::new(max_rps);
         let places = Semaphore::new(kept.at_once.places());
-        Self { started: Instant::now(), kept: Mutex::new(kept), places }
+        Self { started: Instant::now(), kept: Mutex::new(kept), places, waits: true }
+    }
+
+    /// From now on every turn is at once. What is counted and learnt stays the same.
+    pub(super) fn wait_for_nobody(&mut self) {
+        self.waits = false;
     }
 
     /// Waits for a turn, unless there is none until `latest`. A caller that stops waiting has used its turn up
@@ -89,6 +95,9 @@ impl Pace {
     async fn wait(&self, gate: Gate, latest: Option<Duration>) -> Result<Duration, TooLate> {
         loop {
             let now = self.started.elapsed();
+            if !self.waits {
+                return self.at_once(now, latest);
+            }
             let taken = self.lock().take(gate, now, latest);
             let at = taken.ok_or(TooLate)?;
             if at > now {
@@ -98,6 +107,14 @@ impl Pace {
                 return Ok(at);
             }
         }
+    }
+
+    fn at_once(&self, now: Duration, latest: Option<Duration>) -> Result<Duration, TooLate> {
+        if latest.is_some_and(|latest| now > latest) {
+            self.lock().turned_away();
+            return Err(TooLate);
+        }
+        Ok(now)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
