@@ -55,6 +55,16 @@ impl Table {
         Ok(table)
     }
 
+    /// Ends the table's stream, which the engine scans in whole at every write to number the next record.
+    pub fn without_stream(self) -> anyhow::Result<Self> {
+        let update = serde_json::json!({
+            "TableName": NAME,
+            "StreamSpecification": {"StreamEnabled": false},
+        });
+        self.database.update_table(serde_json::from_value(update)?)?;
+        Ok(self)
+    }
+
     /// The settings that lead AWS clients to this table, without a socket.
     pub fn aws(&self) -> Aws {
         let table = self.clone();

@@ -139,7 +139,7 @@ impl World {
             FakeStripe::in_process(options)?
         };
         let doors = Doors::default();
-        let table = Table::behind(doors.clone()).await?;
+        let table = Table::behind(doors.clone()).await?.without_stream()?;
         let kms = KmsDouble::new(doors.clone())?;
         let witness = Witness::of(table.database());
         let (to_table, to_kms) = if setting.sockets {
@@ -462,7 +462,7 @@ impl World {
     /// Carries on from a copy of the table's rows, in a table of its own, as after a point-in-time restore:
     /// Stripe, KMS and the clock are where they were, and every process is new.
     pub async fn restore(&mut self, rows: Vec<serde_json::Value>) -> anyhow::Result<()> {
-        let table = Table::behind(self.doors.clone()).await?;
+        let table = Table::behind(self.doors.clone()).await?.without_stream()?;
         for row in rows {
             let put = serde_json::json!({ "TableName": NAME, "Item": row });
             table.database().put_item(serde_json::from_value(put)?)?;
