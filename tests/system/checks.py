@@ -88,7 +88,7 @@ def the_read_is_recorded(stack: Stack, caller: str) -> None:
     read = [record for record in stack.records("keys") if record.get("outcome") == "served"]
     check(bool(read), "no access record")
     check({record["caller"] for record in read} == {caller}, f"callers: {[record['caller'] for record in read]}")
-    check(read[-1]["account.id"] == ACCOUNT and read[-1]["slot.generation"] >= 1, f"{read[-1]}")
+    check(read[-1]["account.id"] == ACCOUNT and read[-1]["slot"].startswith("test/secret/default#"), f"{read[-1]}")
 
 
 def forged_webhooks_change_nothing(stack: Stack) -> None:
@@ -193,9 +193,9 @@ def the_schedule_rotates(stack: Stack, signer: Credentials, first: dict[str, Any
     check(second["token"] != first["token"] and second["key_id"] != first["key_id"], "another key")
     check(second["previous_valid_until"] is not None, "the overlap is told")
     check(is_alive(stack, first["token"]), "the first key works until the overlap is over")
-    swept = [record for record in stack.records("rotate") if record.get("message") == "swept"]
-    check(any(record["settled"] >= 1 for record in swept), f"the sweep says so: {swept}")
-    check(not any(record["failed"] for record in swept), f"and nothing failed: {swept}")
+    swept = [record for record in stack.records("rotate") if "SweepSettled" in record]
+    check(any(record["SweepSettled"] >= 1 for record in swept), f"the sweep says so: {swept}")
+    check(not any(record["SweepFailed"] for record in swept), f"and nothing failed: {swept}")
     return second
 
 
