@@ -78,7 +78,7 @@ def roles_reach_no_further(stack: Stack) -> None:
 
 # By function, what of the calls above its work needs. Everything else has to be refused.
 ALLOWED = {
-    "install": {"read the table", "put", "delete", "unwrap", "wrap", "read the app's secret"},
+    "install": {"read the table", "get", "put", "delete", "unwrap", "wrap", "read the app's secret"},
     "webhook": {"put", "read the webhook's secret"},
     "lifecycle": {"read the table", "put", "update", "get", "delete", "unwrap", "wrap", "read the app's secret"},
     "rotate": {

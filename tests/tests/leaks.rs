@@ -102,7 +102,7 @@ async fn no_secret_is_in_a_row_a_log_an_error_or_another_response() -> anyhow::R
             }
         }
         let lines = world.take_lines()?;
-        assert!(lines.len() > 20, "the metric lines were kept");
+        assert!(!lines.is_empty(), "the metric lines were kept");
         spoken.extend(lines.iter().map(|line| line.root.to_string()));
         rows.push_str(&serde_json::to_string(&world.rows()?)?);
     }

@@ -28,7 +28,7 @@ pub(crate) const FUNCTIONS: [Function; 5] = [
     Function { name: "Webhook", files: &["functions/webhook/src/lib.rs"] },
     Function {
         name: "Lifecycle",
-        files: &["functions/lifecycle/src/lib.rs", "shared/src/ingest.rs"],
+        files: &["functions/lifecycle/src/lib.rs", "shared/src/ingest.rs", "shared/src/sandbox.rs"],
     },
     Function {
         name: "Rotate",
@@ -37,6 +37,7 @@ pub(crate) const FUNCTIONS: [Function; 5] = [
             "shared/src/sweep.rs",
             "shared/src/emergency.rs",
             "shared/src/ingest.rs",
+            "shared/src/sandbox.rs",
         ],
     },
     Function { name: "Keys", files: &["functions/keys/src/lib.rs", "shared/src/serve.rs"] },
