@@ -1,6 +1,6 @@
 //! Two futures at once in an order that dice decide, so that a race repeats exactly.
 //!
-//! At every door a racing future stops once before and once after the effect ([`step`]); whose turn is next
+//! At every door a racing future stops once before and once after the effect (`step`); whose turn is next
 //! is drawn there. Nothing but the draw decides, as long as all that the futures wait for is doors: the
 //! harness answers in process, and a wait for time is the same in every run under a paused clock.
 
