@@ -5,8 +5,8 @@ use http::StatusCode;
 use keysteward::domain::slot::{Kind, Mode};
 use keysteward::webhook::install_link::{Claim, verify};
 use keysteward::webhook::signature::sign;
-use keysteward_tests::World;
 use keysteward_tests::world::account;
+use keysteward_tests::{Setting, World};
 use serde_json::{Value, json};
 
 use crate::script::{STRIPE, now, secret, text};
@@ -64,7 +64,7 @@ async fn an_installation_whose_redirect_stripes_packages_signed_is_completed() -
 {
     let app = fake_stripe::AppSpec::default();
     for package in STRIPE {
-        let world = World::start().await?;
+        let world = World::with(Setting { sockets: true, ..Setting::default() }).await?;
         let at = account(Mode::Test, "acct_1User")?;
         world.add_account(at.id.as_str());
         let (cookie, callback) = world.click_install(&at, "install").await?;

@@ -7,8 +7,8 @@ use http::StatusCode;
 use keysteward::domain::slot::{Kind, Mode};
 use keysteward::vault::jwe::open;
 use keysteward::vault::pair::{Bits, PrivateKey, generate, new_kid};
-use keysteward_tests::World;
 use keysteward_tests::world::{account, json_of};
+use keysteward_tests::{Setting, World};
 use serde_json::{Value, json};
 
 use crate::script::{Package, now, secret, text};
@@ -239,7 +239,7 @@ async fn the_python_package_knows_every_type_of_our_events() -> anyhow::Result<(
 async fn what_stripes_package_does_to_a_key_of_ours_reaches_its_slot() -> anyhow::Result<()> {
     let (_, pem) = generate(Bits::Rsa2048)?;
     for mode in [Mode::Live, Mode::Test] {
-        let world = World::start().await?;
+        let world = World::with(Setting { sockets: true, ..Setting::default() }).await?;
         let at = account(mode, ACCOUNT)?;
         world.add_account(ACCOUNT);
         world.install_app(&at).await?;
@@ -268,7 +268,7 @@ async fn what_stripes_package_does_to_a_key_of_ours_reaches_its_slot() -> anyhow
 #[tokio::test]
 async fn a_key_that_stripes_package_expires_is_served_to_nobody() -> anyhow::Result<()> {
     for mode in [Mode::Live, Mode::Test] {
-        let world = World::start().await?;
+        let world = World::with(Setting { sockets: true, ..Setting::default() }).await?;
         let at = account(mode, ACCOUNT)?;
         world.add_account(ACCOUNT);
         world.install_app(&at).await?;

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 use keysteward::webhook::signature::sign;
-use keysteward_tests::World;
 use keysteward_tests::world::{WEBHOOK_SECRET, json_of};
+use keysteward_tests::{Setting, World};
 use serde_json::{Value, json};
 
 use crate::script::{STRIPE, now, secret, shifted, text};
@@ -44,7 +44,7 @@ fn events() -> Vec<(bool, Value)> {
 #[tokio::test]
 async fn webhooks_signed_by_stripes_packages_are_accepted_and_stored() -> anyhow::Result<()> {
     for package in STRIPE {
-        let world = World::start().await?;
+        let world = World::with(Setting { sockets: true, ..Setting::default() }).await?;
         for (stored, (_, event)) in events().into_iter().enumerate() {
             let job = json!({
                 "command": "sign", "event": event, "indent": (stored % 2 == 1).then_some(2),
@@ -68,7 +68,7 @@ async fn webhooks_signed_by_stripes_packages_are_accepted_and_stored() -> anyhow
 #[tokio::test]
 async fn webhooks_signed_by_stripes_packages_and_changed_since_are_refused() -> anyhow::Result<()> {
     for package in STRIPE {
-        let world = World::start().await?;
+        let world = World::with(Setting { sockets: true, ..Setting::default() }).await?;
         for (_, event) in events() {
             let signed = async |key: &str, at: i64| {
                 let job = json!({"command": "sign", "event": event, "secret": key, "at": at});
