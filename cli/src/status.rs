@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keysteward::domain::account::{Account, Status as Installed};
-use keysteward::domain::lifecycle::State;
+use keysteward::domain::attention::needs_operator;
 use keysteward::domain::orders::{Emergency, Standing};
 use keysteward::domain::slot::{AccountRef, Mode, Slot};
 use keysteward::domain::time::Timestamp;
@@ -233,21 +233,9 @@ impl Ordered {
 /// Why a slot waits for a person, if it does.
 fn stuck(account: &Account, slot: &Slot) -> Option<&'static str> {
     let waits_for_ever = account.slots.get(slot)?.hold.filter(|hold| hold.until.is_none());
-    let mut undecryptable = 0;
-    for (_, state) in account.generations_of(slot) {
-        match state {
-            State::NeedsOperator { .. } => return Some(state.name()),
-            State::Undecryptable { .. } => undecryptable += 1,
-            State::Requested { .. }
-            | State::Issued { .. }
-            | State::Proven { .. }
-            | State::Current { .. }
-            | State::Retiring { .. }
-            | State::Ended { .. } => {}
-        }
-    }
-    if undecryptable >= 2 {
-        return Some("undecryptable");
+    if needs_operator(account, slot).is_some() {
+        let stuck = account.generations_of(slot).find(|(_, state)| state.is_stuck());
+        return stuck.map(|(_, state)| state.name());
     }
     waits_for_ever.map(|hold| hold.why.as_str())
 }

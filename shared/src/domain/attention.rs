@@ -28,7 +28,7 @@ pub(super) fn last_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
 
 /// A slot asks a person after one generation that nothing could be done for, or two that do not open: since
 /// when it does.
-pub(super) fn needs_operator(account: &Account, slot: &Slot) -> Option<Timestamp> {
+pub fn needs_operator(account: &Account, slot: &Slot) -> Option<Timestamp> {
     let mut undecryptable = 0;
     for (_, state) in account.generations_of(slot) {
         match state {

@@ -12,13 +12,10 @@ impl Change {
     pub fn start_afresh(&mut self, slot: &Slot) -> Result<(), Illegal> {
         let at = self.now();
         if needs_operator(self.account(), slot).is_some() {
-            let is_stuck = |state: &State| {
-                matches!(state, State::Undecryptable { .. } | State::NeedsOperator { .. })
-            };
             let stuck: Vec<Generation> = self
                 .account()
                 .generations_of(slot)
-                .filter(|(_, state)| is_stuck(state))
+                .filter(|(_, state)| state.is_stuck())
                 .map(|(generation, _)| generation)
                 .collect();
             for generation in stuck {

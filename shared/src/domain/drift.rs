@@ -98,7 +98,9 @@ pub fn compare(account: &Account, listed: &[Listed], app: &str, now: Timestamp) 
     for ((slot, generation), state) in &account.generations {
         let Some(key) = state.key() else { continue };
         let found = by_id.get(key).copied();
-        match of_generation(state, found, now) {
+        // One that was found alive once is being retired under a number of its own.
+        let is_seen_to = matches!(state, State::Ended { .. }) && is_being_retired(account, key);
+        match of_generation(state, found, now).filter(|_| !is_seen_to) {
             Some(drift) => compared.findings.push(Finding {
                 drift,
                 slot: slot.clone(),
@@ -127,6 +129,11 @@ pub fn compare(account: &Account, listed: &[Listed], app: &str, now: Timestamp) 
         }
     }
     compared
+}
+
+fn is_being_retired(account: &Account, key: &KeyId) -> bool {
+    let retiring = |state: &State| matches!(state, State::Retiring { .. });
+    account.generations.values().any(|state| retiring(state) && state.key() == Some(key))
 }
 
 fn of_generation(state: &State, found: Option<&Listed>, now: Timestamp) -> Option<Drift> {
@@ -174,3 +181,113 @@ fn is_orphan(account: &Account, slot: &Slot, key: &Listed, now: Timestamp) -> bo
 const SETTLING: Duration = Duration::from_secs(3600);
 /// How late a rotation may be before it is drift and not a queue.
 const GRACE: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::Change;
+    use crate::domain::audit::Actor;
+    use crate::domain::id::AccountId;
+    use crate::domain::intent::note;
+    use crate::domain::sealed::Material;
+    use crate::domain::slot::{AccountRef, Mode, SlotName};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn slot() -> Slot {
+        Slot::new(Kind::Secret, SlotName::default())
+    }
+
+    fn key(name: &str) -> KeyId {
+        KeyId::parse(name).unwrap()
+    }
+
+    fn account(state: State) -> Account {
+        let named = AccountRef::new(Mode::Live, AccountId::parse("acct_1").unwrap());
+        let mut change = Change::of(Account::new(named, at(0)), at(0), Actor::Install);
+        change.open_slot(&slot());
+        let mut account = change.into_account();
+        account.generations.insert((slot(), Generation::FIRST), state);
+        account
+    }
+
+    fn current() -> State {
+        State::Current {
+            key: key("mk_1"),
+            material: Material::Publishable("pk_live_1".into()),
+            issued_at: at(0),
+            rotates_at: Some(at(30 * 86_400)),
+            asked: false,
+            look_at: at(86_400),
+            doom: None,
+        }
+    }
+
+    fn listed(name: &str) -> Listed {
+        Listed {
+            key: key(name),
+            kind: Kind::Secret,
+            is_active: true,
+            created: at(0),
+            expires_at: None,
+            note: Some(note(&slot(), Generation::FIRST, at(0))),
+            app: Some("ca_1".into()),
+        }
+    }
+
+    fn found(account: &Account, list: &[Listed], now: Timestamp) -> Vec<Drift> {
+        let compared = compare(account, list, "ca_1", now);
+        compared.findings.iter().map(|finding| finding.drift).collect()
+    }
+
+    #[test]
+    fn each_difference_has_its_name_and_what_agrees_has_none() {
+        let account = account(current());
+        let same = listed("mk_1");
+        let ended = Listed { is_active: false, ..same.clone() };
+        let dying = Listed { expires_at: Some(at(9)), ..same.clone() };
+        let (day, late) = (at(86_400), at(32 * 86_400));
+        for (list, now, drift) in [
+            (vec![same.clone()], day, vec![]),
+            (vec![], day, vec![Drift::Missing]),
+            (vec![ended], day, vec![Drift::Ended]),
+            (vec![dying], day, vec![Drift::Dying]),
+            (vec![same.clone()], late, vec![Drift::Overdue]),
+            (vec![same.clone(), listed("mk_2")], day, vec![Drift::Orphan]),
+            (vec![same, listed("mk_2")], at(60), vec![]),
+        ] {
+            assert_eq!(found(&account, &list, now), drift, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_without_our_note_of_this_slot_or_of_another_app_is_foreign() {
+        let account = account(current());
+        let theirs = listed("mk_2");
+        let other = note(&slot(), Generation::FIRST, at(1));
+        for key in [
+            Listed { note: None, ..theirs.clone() },
+            Listed { note: Some(other), ..theirs.clone() },
+            Listed { app: Some("ca_2".into()), ..theirs.clone() },
+            Listed { kind: Kind::Publishable, ..theirs },
+        ] {
+            let compared = compare(&account, &[listed("mk_1"), key], "ca_1", at(86_400));
+            assert_eq!((compared.findings.len(), compared.foreign), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_key_that_ended_here_and_lives_there_is_found_until_somebody_retires_it() {
+        let why = Ending::Superseded;
+        let mut account = account(State::Ended { key: Some(key("mk_1")), at: at(0), why });
+        let list = [listed("mk_1")];
+        assert_eq!(found(&account, &list, at(60)), [], "an expiry takes a while to show");
+        assert_eq!(found(&account, &list, at(86_400)), [Drift::Alive]);
+        let mut change = Change::of(account, at(86_400), Actor::Sweep);
+        assert!(change.adopt(&slot(), key("mk_1"), at(10 * 86_400)));
+        account = change.into_account();
+        assert_eq!(found(&account, &list, at(2 * 86_400)), [], "not adopted a second time");
+    }
+}

@@ -251,6 +251,11 @@ impl State {
         }
     }
 
+    /// Whether nothing more comes of the generation by itself.
+    pub fn is_stuck(&self) -> bool {
+        matches!(self, Self::Undecryptable { .. } | Self::NeedsOperator { .. })
+    }
+
     /// Whether the generation is on its way to become current.
     pub fn is_pending(&self) -> bool {
         matches!(self, Self::Requested { .. } | Self::Issued { .. } | Self::Proven { .. })

@@ -25,7 +25,7 @@ use crate::domain::breaker::{Breaker, Outcome};
 use crate::domain::intent::RequestShape;
 use crate::domain::lifecycle::{Happened, Illegal};
 use crate::domain::orders::Orders;
-use crate::domain::plan::plan;
+use crate::domain::plan::{Step, plan};
 use crate::domain::policy::Policy;
 use crate::domain::slot::{AccountRef, Slot};
 use crate::domain::time::Timestamp;
@@ -140,9 +140,9 @@ impl Steward {
     /// What was counted since the last time, calls to Stripe included.
     pub fn counts(&self) -> Line {
         let mut line = self.tally.take();
-        match self.stripe.take_throttled() {
+        match self.stripe.take_measures().refused.values().sum() {
             0 => {}
-            throttled => line.add(Metric::StripeThrottled, throttled),
+            refused => line.add(Metric::StripeThrottled, refused),
         }
         line
     }
@@ -225,12 +225,16 @@ impl Steward {
             } else {
                 change.claim()
             }
-            let before = change.account().clone();
+            let (before, is_a_look) = (change.account().clone(), planned.step == Step::Reconcile);
             let left = deadline.since(now).min(LONGEST_STEP);
             match stripe::within(left, self.carry_out(&mut change, &orders, planned)).await {
                 // As if the process had died here, but that the lease is given back.
                 (_, TimeLeft::RanOut) => {
                     let mut change = Change::of(before, now, actor);
+                    if is_a_look {
+                        // It comes before all else: a list without end must not keep the rest waiting.
+                        change.put_off_reconciling(Policy::LOOK_AGAIN);
+                    }
                     change.release(Some(now));
                     self.record(change).await?;
                     return Ok(Advanced::OutOfTime);

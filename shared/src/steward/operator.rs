@@ -3,13 +3,11 @@
 //! Everything here is recorded before anything is done about it, so a command that dies half-way is carried
 //! out by the sweep.
 
-use std::time::Duration;
-
 use super::{Advanced, Error, Steward};
 use crate::domain::account::{Account, Change};
+use crate::domain::attention::needs_operator;
 use crate::domain::audit::{Action, Actor, Phase};
-use crate::domain::id::KeyId;
-use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
+use crate::domain::lifecycle::{Doom, DoomedBy, Happened, State};
 use crate::domain::plan::Because;
 use crate::domain::slot::{AccountRef, Generation, Slot};
 use crate::domain::time::Timestamp;
@@ -158,42 +156,23 @@ pub async fn carry_on(
         let until = account.head.lease_until.unwrap_or(now);
         return Ok((Asked::Busy(until), Cleared::default()));
     }
-    let stuck = stuck(&account, slot);
-    let mut cleared = Cleared { hold: state.hold.is_some(), given_up: 0 };
-    if !cleared.hold && stuck.is_empty() {
+    let given_up = count_stuck(&account, slot);
+    let cleared = Cleared { hold: state.hold.is_some(), given_up };
+    if !cleared.hold && given_up == 0 {
         return Ok((Asked::Recorded(Box::new(account)), cleared));
     }
     let mut change = Change::of(account, now, Actor::Operator);
     change.note(Action::Request, Phase::Note, Some((slot, state.next)), Some("carry_on"));
-    for (generation, key) in stuck {
-        let lost = Happened::Ended { at: now, why: Ending::Lost };
-        change.apply(slot, generation, lost, None)?;
-        if let Some(key) = key {
-            change.adopt(slot, key, now.plus(UNTIL_THERE_IS_ANOTHER));
-        }
-        cleared.given_up += 1;
-    }
-    change.hold(slot, None);
+    change.start_afresh(slot)?;
     change.release(Some(now));
     Ok((Asked::Recorded(Box::new(store.record(change).await?)), cleared))
 }
 
-/// The generations of a slot that keep it waiting for a person.
-fn stuck(account: &Account, slot: &Slot) -> Vec<(Generation, Option<KeyId>)> {
-    account
-        .generations_of(slot)
-        .filter_map(|(generation, state)| match state {
-            State::NeedsOperator { key, .. } => Some((generation, key.clone())),
-            State::Undecryptable { key, .. } => Some((generation, Some(key.clone()))),
-            State::Requested { .. }
-            | State::Issued { .. }
-            | State::Proven { .. }
-            | State::Current { .. }
-            | State::Retiring { .. }
-            | State::Ended { .. } => None,
-        })
-        .collect()
+/// How many generations of a slot a fresh start gives up.
+fn count_stuck(account: &Account, slot: &Slot) -> u32 {
+    if needs_operator(account, slot).is_none() {
+        return 0;
+    }
+    let stuck = account.generations_of(slot).filter(|(_, state)| state.is_stuck());
+    u32::try_from(stuck.count()).unwrap_or(u32::MAX)
 }
-
-/// What was given up is ended once the slot has had time to get its next key: I1 spares it before.
-const UNTIL_THERE_IS_ANOTHER: Duration = Duration::from_secs(1800);

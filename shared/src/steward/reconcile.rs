@@ -177,8 +177,7 @@ impl Steward {
         };
         let is_active = key.status != KeyStatus::Expired;
         let confirmed = match finding.drift {
-            Drift::Missing | Drift::Ended => !is_active || key.expires_at.is_some(),
-            Drift::Dying => !is_active || key.expires_at.is_some(),
+            Drift::Missing | Drift::Ended | Drift::Dying => !is_active || key.expires_at.is_some(),
             Drift::Alive | Drift::Orphan => is_active && key.expires_at.is_none(),
             Drift::Overdue => true,
         };
@@ -206,9 +205,14 @@ impl Steward {
         match (finding.drift, finding.generation) {
             (Drift::Missing | Drift::Ended | Drift::Dying, Some(generation)) if by_ourselves => {
                 // We replaced it ourselves and the table forgot, so nobody has to be asked about another.
+                let by = DoomedBy::LostAnswer;
                 let happened = match key.ends_at.filter(|at| key.is_active && *at > now) {
-                    Some(at) => Happened::Doomed(Doom { at, by: DoomedBy::LostAnswer }),
-                    None => Happened::Ended { at: now, why: Ending::Superseded },
+                    Some(at) => Happened::Doomed(Doom { at, by }),
+                    // I1: only the key's own word ends it before another one is there.
+                    None => match self.is_dead(change, slot, generation).await {
+                        Some(true) => Happened::Ended { at: now, why: Ending::Superseded },
+                        Some(false) | None => Happened::Doomed(Doom { at: now, by }),
+                    },
                 };
                 change.apply(slot, generation, happened, Some(Because::KeyHasDied))?;
                 Ok(true)

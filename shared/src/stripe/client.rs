@@ -1,7 +1,6 @@
 //! The client: options that are checked once, and the one way in which a call is made.
 
 use std::error::Error as StdError;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -53,7 +52,6 @@ pub struct Stripe {
     keys: AppKeys,
     pace: Pace,
     rest: Rest,
-    throttled: AtomicU64,
 }
 
 /// One call, written out; every attempt sends the same.
@@ -131,7 +129,6 @@ impl Stripe {
             keys: options.keys,
             pace: Pace::new(options.max_rps),
             rest: Rest::STRIPE,
-            throttled: AtomicU64::new(0),
         })
     }
 
@@ -149,11 +146,6 @@ impl Stripe {
     pub(super) fn impatient(mut self) -> Self {
         self.rest.first = Duration::from_millis(1);
         self
-    }
-
-    /// How many answers were 429 since the last time, those of repeated attempts too.
-    pub fn take_throttled(&self) -> u64 {
-        self.throttled.swap(0, Ordering::Relaxed)
     }
 
     /// The app's key of this mode.
@@ -252,9 +244,6 @@ impl Stripe {
         };
         if let (Some(turn), Some(Refusal::RateLimited(reason))) = (turn, error.refusal()) {
             turn.refused(*reason, answer::retry_after(&headers));
-        }
-        if status == reqwest::StatusCode::TOO_MANY_REQUESTS {
-            self.throttled.fetch_add(1, Ordering::Relaxed);
         }
         let code = answer::code(&error);
         Err((error, Outcome::Answered { status: status.as_u16(), code, should_retry }))

@@ -1,0 +1,336 @@
+//! A change to one account: what it becomes, which rows that touches, and what the trail says of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Account, Hold, Reconciled, SlotState, Status};
+use crate::domain::audit::{self, Action, Actor, Entry, Phase};
+use crate::domain::event::Notification;
+use crate::domain::id::{KeyId, Kid};
+use crate::domain::intent::Intent;
+use crate::domain::lifecycle::{Ending, Happened, Illegal, State};
+use crate::domain::orders::Epoch;
+use crate::domain::plan::Because;
+use crate::domain::policy::Policy;
+use crate::domain::sealed::KeyPair;
+use crate::domain::slot::{Generation, Slot};
+use crate::domain::time::Timestamp;
+
+/// A row of the account's working set, named.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowName {
+    /// `STATE#SLOT#…`
+    Slot(Slot),
+    /// `STATE#KEY#…`
+    Key(Slot, Generation),
+    /// `STATE#PAIR#…`
+    Pair(Kid),
+}
+
+/// A change to one account: what it becomes, which rows that touches, and what the trail says of it.
+///
+/// Pure: [`crate::domain`] makes it, the store records it as one transaction.
+#[derive(Clone, Debug)]
+pub struct Change {
+    account: Account,
+    now: Timestamp,
+    actor: Actor,
+    touched: BTreeSet<RowName>,
+    entries: Vec<Entry>,
+    finished: Option<Notification>,
+}
+
+impl Change {
+    /// Starts a change of `account`, recorded at `now` in the name of `actor`.
+    pub fn of(account: Account, now: Timestamp, actor: Actor) -> Self {
+        Self { account, now, actor, touched: BTreeSet::new(), entries: Vec::new(), finished: None }
+    }
+
+    /// The account as it will be.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// When it is recorded.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// In whose name it is recorded.
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// The rows to write; one that is not in the account any more is deleted.
+    pub fn touched(&self) -> &BTreeSet<RowName> {
+        &self.touched
+    }
+
+    /// The audit entries to append.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The event whose row is marked done by this change.
+    pub fn finished(&self) -> Option<&Notification> {
+        self.finished.as_ref()
+    }
+
+    /// Gives up the draft for the account that it describes.
+    pub fn into_account(self) -> Account {
+        self.account
+    }
+
+    /// Takes the next fencing token and the lease. The account is due again when the lease runs out,
+    /// so that a holder that dies is found (I7).
+    pub fn claim(&mut self) {
+        self.account.head.fence += 1;
+        self.extend_lease();
+    }
+
+    /// Keeps the lease for another while.
+    pub fn extend_lease(&mut self) {
+        let until = self.now.plus(Policy::STALL);
+        self.account.head.lease_until = Some(until);
+        self.account.head.due_at = Some(until);
+    }
+
+    /// Gives the lease back; the account is next due at `due_at`.
+    pub fn release(&mut self, due_at: Option<Timestamp>) {
+        self.account.head.lease_until = None;
+        self.account.head.due_at = due_at;
+    }
+
+    /// Sets whether the app is installed.
+    pub fn set_status(&mut self, status: Status, action: Action) {
+        self.account.head.status = status;
+        self.note(action, Phase::Note, None, None);
+    }
+
+    /// Opens a slot that is not open yet, or lifts what holds it.
+    pub fn open_slot(&mut self, slot: &Slot) {
+        let now = self.now;
+        let state = self.account.slots.entry(slot.clone()).or_insert(SlotState {
+            opened_at: now,
+            next: Generation::FIRST,
+            hold: None,
+        });
+        state.hold = None;
+        self.touched.insert(RowName::Slot(slot.clone()));
+    }
+
+    /// Holds a slot, or lifts the hold with `None`.
+    pub fn hold(&mut self, slot: &Slot, hold: Option<Hold>) {
+        if let Some(state) = self.account.slots.get_mut(slot)
+            && state.hold != hold
+        {
+            state.hold = hold;
+            self.touched.insert(RowName::Slot(slot.clone()));
+        }
+    }
+
+    /// Adds a key pair.
+    pub fn add_pair(&mut self, pair: KeyPair) {
+        self.touched.insert(RowName::Pair(pair.kid.clone()));
+        self.account.pairs.insert(pair.kid.clone(), pair);
+    }
+
+    /// Deletes a key pair: what was sealed to it can never be opened again.
+    pub fn shred_pair(&mut self, kid: &Kid) {
+        if self.account.pairs.remove(kid).is_some() {
+            self.touched.insert(RowName::Pair(kid.clone()));
+        }
+    }
+
+    /// Records an intent as the slot's next generation and opens its audit entry.
+    pub fn request(
+        &mut self,
+        slot: &Slot,
+        generation: Generation,
+        intent: Intent,
+        because: Because,
+    ) {
+        if let Some(state) = self.account.slots.get_mut(slot) {
+            state.next = generation.next();
+        }
+        self.touched.insert(RowName::Slot(slot.clone()));
+        self.touched.insert(RowName::Key(slot.clone(), generation));
+        self.account.generations.insert((slot.clone(), generation), State::Requested { intent });
+        self.entry(Action::Issue, Phase::Begin, Some((slot, generation)), Some(because), None);
+    }
+
+    /// Applies what happened to a generation, and writes what the trail has to say of it.
+    pub fn apply(
+        &mut self,
+        slot: &Slot,
+        generation: Generation,
+        happened: Happened,
+        because: Option<Because>,
+    ) -> Result<(), Illegal> {
+        let at = (slot.clone(), generation);
+        let state = self.account.generations.get(&at).ok_or(Illegal { from: "absent" })?;
+        let before = state.clone();
+        let after = before.clone().apply(happened)?;
+        self.touched.insert(RowName::Key(slot.clone(), generation));
+        self.account.generations.insert(at, after.clone());
+        for (action, phase) in entries_of(&before, &after) {
+            let outcome = Some(outcome_of(&after));
+            self.entry(action, phase, Some((slot, generation)), because, outcome);
+        }
+        Ok(())
+    }
+
+    /// Drops an ended generation from the working set; the audit trail keeps its story.
+    pub fn forget(&mut self, slot: &Slot, generation: Generation) {
+        if self.account.generations.remove(&(slot.clone(), generation)).is_some() {
+            self.touched.insert(RowName::Key(slot.clone(), generation));
+        }
+    }
+
+    /// Holds back rotations by age from now on, or no longer; the account is due at once, to plan anew.
+    pub fn set_paused(&mut self, paused: bool) {
+        let since = self.account.head.paused_since;
+        self.account.head.paused_since = paused.then_some(since.unwrap_or(self.now));
+        self.account.head.due_at = Some(self.now);
+        let outcome = if paused { "pause" } else { "resume" };
+        self.note(Action::Request, Phase::Note, None, Some(outcome));
+    }
+
+    /// Takes a key into the working set that Stripe has and no generation knows, to be retired: nobody can
+    /// read its secret. `false` when there is no such slot.
+    pub fn adopt(&mut self, slot: &Slot, key: KeyId, dies_at: Timestamp) -> bool {
+        let Some(state) = self.account.slots.get_mut(slot) else { return false };
+        let generation = state.next;
+        state.next = generation.next();
+        let retiring = State::Retiring {
+            key,
+            material: None,
+            dies_at,
+            try_at: dies_at,
+            attempts: 0,
+            ending: Ending::Superseded,
+        };
+        self.touched.insert(RowName::Slot(slot.clone()));
+        self.touched.insert(RowName::Key(slot.clone(), generation));
+        self.account.generations.insert((slot.clone(), generation), retiring);
+        let about = Some((slot, generation));
+        self.entry(Action::Retire, Phase::Begin, about, Some(Because::KeyIsOrphaned), None);
+        true
+    }
+
+    /// Lets the account act after a restore. Its generations go on with numbers that cannot have been used
+    /// since the copy was made: with the number, the idempotency key would be that of another call (I3).
+    pub fn enter_epoch(&mut self, epoch: Epoch) {
+        self.account.head.epoch = epoch;
+        for (slot, state) in &mut self.account.slots {
+            state.next = state.next.skip(GENERATIONS_A_COPY_MAY_LACK);
+            self.touched.insert(RowName::Slot(slot.clone()));
+        }
+    }
+
+    /// Records how the account compared to Stripe's list; the next comparison is due in a day.
+    pub fn reconciled(&mut self, reconciled: Reconciled) {
+        self.account.head.reconciled = Some(reconciled);
+        self.account.head.reconcile_at = Some(self.now.plus(Policy::RECONCILE_EVERY));
+    }
+
+    /// Puts off a comparison that could not be made.
+    pub fn put_off_reconciling(&mut self, pause: Duration) {
+        self.account.head.reconcile_at = Some(self.now.plus(pause));
+    }
+
+    /// Records up to when Stripe's own record of events was read. Never moves back.
+    pub fn events_read(&mut self, to: Timestamp) {
+        let read_to = &mut self.account.head.events_read_to;
+        *read_to = Some(read_to.map_or(to, |before| before.max(to)));
+    }
+
+    /// Marks an event's row done within this change.
+    pub fn finish(&mut self, event: &Notification) {
+        self.finished = Some(event.clone());
+    }
+
+    /// Appends an entry about the account or a slot as a whole.
+    pub fn note(
+        &mut self,
+        action: Action,
+        phase: Phase,
+        about: Option<(&Slot, Generation)>,
+        outcome: Option<&str>,
+    ) {
+        self.entry(action, phase, about, None, outcome.map(str::to_owned));
+    }
+
+    fn entry(
+        &mut self,
+        action: Action,
+        phase: Phase,
+        about: Option<(&Slot, Generation)>,
+        because: Option<Because>,
+        outcome: Option<String>,
+    ) {
+        let key_id = about.and_then(|(slot, generation)| {
+            self.account.generations.get(&(slot.clone(), generation))?.key().cloned()
+        });
+        let head = &mut self.account.head;
+        let entry = Entry {
+            sequence: head.audit.sequence + 1,
+            previous: head.audit.hash.clone(),
+            at: self.now,
+            actor: self.actor,
+            fence: head.fence,
+            action,
+            phase,
+            slot: about.map(|(slot, _)| slot.clone()),
+            generation: about.map(|(_, generation)| generation),
+            key_id,
+            because,
+            outcome,
+        };
+        head.audit = audit::Head { sequence: entry.sequence, hash: entry.hash() };
+        self.entries.push(entry);
+    }
+}
+
+/// Which audit entries a step from one state to another writes. Every `Begin` meets one `Complete`.
+fn entries_of(before: &State, after: &State) -> Vec<(Action, Phase)> {
+    let issue_over = (Action::Issue, Phase::Complete);
+    let retire_begun = (Action::Retire, Phase::Begin);
+    match after {
+        State::Requested { .. } | State::Issued { .. } | State::Proven { .. } => vec![],
+        State::Current { .. } if matches!(before, State::Current { .. }) => vec![],
+        State::Current { .. } | State::Undecryptable { .. } => vec![issue_over],
+        State::Retiring { .. } => match before {
+            State::Requested { .. } => vec![issue_over, retire_begun],
+            State::Retiring { .. } => vec![],
+            _ => vec![retire_begun],
+        },
+        State::Ended { .. } | State::NeedsOperator { .. } => match before {
+            State::Requested { .. } | State::Issued { .. } | State::Proven { .. } => {
+                vec![issue_over]
+            }
+            State::Retiring { .. } => vec![(Action::Retire, Phase::Complete)],
+            State::Current { .. } | State::Undecryptable { .. } | State::NeedsOperator { .. } => {
+                vec![(Action::Retire, Phase::Note)]
+            }
+            State::Ended { .. } => vec![],
+        },
+    }
+}
+
+fn outcome_of(state: &State) -> String {
+    match state {
+        State::Ended { why, .. } => format!("ended_{}", word(why)),
+        State::NeedsOperator { trouble, .. } => format!("needs_operator_{}", word(trouble)),
+        other => other.name().to_owned(),
+    }
+}
+
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// A copy is at most 35 days old and a key is rotated at most daily, emergencies aside.
+const GENERATIONS_A_COPY_MAY_LACK: u32 = 1000;
