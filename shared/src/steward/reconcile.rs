@@ -208,10 +208,13 @@ impl Steward {
                 let by = DoomedBy::LostAnswer;
                 let happened = match key.ends_at.filter(|at| key.is_active && *at > now) {
                     Some(at) => Happened::Doomed(Doom { at, by }),
-                    // I1: only the key's own word ends it before another one is there.
+                    // I1: only the key's own word ends it before another one is there. When it will die,
+                    // nobody says: not after the overlap that it was given.
                     None => match self.is_dead(change, slot, generation).await {
                         Some(true) => Happened::Ended { at: now, why: Ending::Superseded },
-                        Some(false) | None => Happened::Doomed(Doom { at: now, by }),
+                        Some(false) | None => {
+                            Happened::Doomed(Doom { at: now.plus(self.policy.overlap()), by })
+                        }
                     },
                 };
                 change.apply(slot, generation, happened, Some(Because::KeyHasDied))?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use fake_stripe::{CallMatch, Fault, FaultKind};
 use keysteward::domain::audit::Actor;
 use keysteward::domain::policy::{Choice, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
@@ -108,5 +109,39 @@ async fn an_event_that_is_older_than_the_reconciliation_waits_for_it() -> anyhow
     let served = world.token(&at, Kind::Secret).await?;
     ensure!(world.stripe.token_works(&served) && served != in_use);
     ensure!(!world.stripe.token_works(&in_use));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_stripe_no_longer_shows_is_served_until_another_one_is_there()
+-> anyhow::Result<()> {
+    let mut world = World::start().await?;
+    world.stripe.set_behaviour(|stripe| stripe.old_id_retrievable = false);
+    let at = account(Mode::Live, "acct_1Hidden")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    let old = world.token(&at, Kind::Secret).await?;
+    let copy = world.copy()?;
+    rotate(&world, &at).await?;
+    world.pass(Duration::from_secs(2 * 3600));
+    world.restore(copy).await?;
+    // This process is the first to see the copy; then an operator releases it.
+    world.sweep().await?;
+    world.steward().give_order(|standing| standing.release()).await?;
+    let down = FaultKind::BeforeEffect { status: 500, code: "api_error".into() };
+    let on = CallMatch::post("/v2/iam/api_keys");
+    world.stripe.inject(Fault { times: u32::MAX, ..Fault::once(on, down) });
+    world.steward().store.wake(&at, world.now()).await?;
+    world.sweep_to_rest().await?;
+    ensure!(world.stripe.token_works(&old), "its overlap is not over");
+    ensure!(
+        world.token(&at, Kind::Secret).await? == old,
+        "I1: it is the last that is known to work"
+    );
+    world.stripe.clear_faults();
+    world.pass(Duration::from_secs(1200));
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new));
     Ok(())
 }
