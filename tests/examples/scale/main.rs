@@ -1,180 +1,195 @@
-//! What a sweep costs among many accounts: `just scale`.
+//! What a sweep costs among many accounts: `just scale`. Prints the tables of `docs/performance.md`.
 //!
-//! Writes N accounts with one secret key each, of which DUE are due for rotation, then sweeps until they
-//! are rotated, against fake Stripe with a limit of RPS calls a second. Time is virtual: a paused tokio
-//! clock that jumps whenever everybody waits for the pace. The accounts are written through the store, not
-//! installed: Stripe's key is made by the real call, the rows by the domain's own changes.
-#![expect(clippy::print_stdout, reason = "the figures are the result")]
+//! `scale [few] [many] [idle]`: the numbers of accounts. The `rotate` function runs as Lambda runs it, its binary in a
+//! process of its own, and sweeps by the machine's clock. Table, KMS and Stripe are this process, over sockets on
+//! loopback, so CPU and memory are the function's alone. Accounts that are due were installed and have keys that
+//! Stripe made; their key pairs are out of a pool. The rest is copies of one of them, written into the engine.
+#![expect(clippy::print_stdout, reason = "the tables are the result")]
 
-use std::sync::{Arc, Mutex};
+mod goals;
+mod run;
+
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use fake_stripe::{AccountSpec, FakeStripe};
-use keysteward::domain::account::{Account, Change, Status};
-use keysteward::domain::audit::{Action, Actor};
-use keysteward::domain::intent::RequestShape;
-use keysteward::domain::policy::{Choice, Policy};
-use keysteward::domain::secret::SecretToken;
-use keysteward::domain::slot::{AccountRef, Kind, Mode};
-use keysteward::domain::time::Timestamp;
-use keysteward::runtime::clock::Clock;
-use keysteward::runtime::metrics::Tally;
-use keysteward::steward::{OrderBook, Steward};
-use keysteward::stripe::{AppKeys, Options, Stripe};
-use keysteward::vault::Keyring;
-use keysteward::vault::kms::KmsVault;
-use keysteward::vault::pair::Bits;
-use keysteward_tests::KmsDouble;
-use keysteward_tests::door::Doors;
-use keysteward_tests::pairs::from_the_pool;
-use keysteward_tests::table::Table;
-use keysteward_tests::world::{account, default_slot};
-use tokio::time::Instant;
+use fake_stripe::Behaviour;
+use goals::{Goals, percent, ratio};
+use keysteward::domain::slot::AccountRef;
+use keysteward_tests::Crowd;
+use keysteward_tests::crowd::Rows;
+use run::{Idle, Rotate, Rotations};
 
-const DUE: usize = 200;
+/// Stripe's limits of live mode: over all endpoints, which is what is configured too, and of one.
 const RPS: u32 = 100;
-const START: i64 = 1_795_521_600_000;
+const ENDPOINT_RPS: u32 = 25;
+/// Due accounts in each of two crowds, in turn, so that what disturbs one disturbs the other.
+const BATCH: usize = 500;
+const BATCHES: usize = 4;
 
-fn main() -> anyhow::Result<()> {
-    let accounts = std::env::args().nth(1).context("how many accounts?")?.parse()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-    runtime.block_on(measure(accounts))
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |otherwise| arguments.next().map_or(Ok(otherwise), |text| text.parse());
+    let (few, many, idle) = (number(10_000)?, number(100_000)?, number(1_000_000)?);
+
+    let mut goals = Goals::default();
+    let mut crowds = [Crowded::of(few).await?, Crowded::of(many).await?];
+    nothing_due(&mut goals, &mut crowds, idle).await?;
+    rotations(&mut goals, &mut crowds).await?;
+    drop(crowds);
+    as_far_as_stripe_is(&mut goals).await?;
+    a_limit_to_learn(&mut goals).await?;
+    Ok(if goals.are_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(accounts: usize) -> anyhow::Result<()> {
-    let began = Instant::now();
-    let millis = move || START + i64::try_from(began.elapsed().as_millis()).unwrap_or(0);
-    let stripe = FakeStripe::in_process(fake_stripe::Options {
-        clock: fake_stripe::Clock::from_fn(millis),
-        ..fake_stripe::Options::default()
-    })?;
-    let table = Table::start().await?;
-    let steward = steward(&stripe, &table, millis)?;
-    for n in 0..accounts {
-        let at = account(Mode::Test, &format!("acct_1Scale{n}"))?;
-        stripe.add_account(at.id.as_str(), AccountSpec::default());
-        stripe.install(at.id.as_str(), false);
-        write(&steward, &at, n < DUE).await?;
-    }
-    let (memory_before, calls_before) = (peak_kib()?, stripe.log().len());
-    let quiet = sweep_alone(&steward, &table).await?;
+/// A crowd of so many accounts, some of which can be made due, and the function that sweeps it.
+struct Crowded {
+    count: usize,
+    crowd: Crowd,
+    rotate: Rotate,
+    installed: Vec<AccountRef>,
+}
 
-    stripe.set_behaviour(|stripe| stripe.rate_limit_per_second = Some(RPS));
-    let (index, rows) = table.items_read();
-    let (cpu, virtual_start) = (cpu_micros()?, Instant::now());
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
-    let virtual_start = virtual_start + Duration::from_secs(3_600);
-    let mut swept = 0;
-    while swept < u32::try_from(DUE)? {
-        let run = steward.sweep(steward.clock.now().plus(Duration::from_secs(900))).await?;
-        anyhow::ensure!(run.settled > 0, "{run:?} after {swept}");
-        swept += run.settled;
+impl Crowded {
+    async fn of(count: usize) -> anyhow::Result<Self> {
+        let crowd = Crowd::start().await?;
+        let installed = crowd.install((BATCH * BATCHES).min(count)).await?;
+        if let Some(model) = installed.first() {
+            crowd.fill(model, count - installed.len(), Rows::All)?;
+        }
+        crowd.deployment.stripe.set_behaviour(|stripe| {
+            stripe.rate_limit_per_second = Some(RPS);
+            stripe.endpoint_rate_limit_per_second = Some(ENDPOINT_RPS);
+        });
+        let rotate = Rotate::start(&crowd, RPS).await?;
+        Ok(Self { count, crowd, rotate, installed })
     }
-    let cpu = cpu_micros()? - cpu;
-    let took = virtual_start.elapsed().as_secs_f64();
-    let (index, rows) = (table.items_read().0 - index, table.items_read().1 - rows);
-    let calls = stripe.log().split_off(calls_before);
-    let paced =
-        calls.iter().filter(|call| !matches!(call.key_used, fake_stripe::KeyUsed::Minted(_)));
-    let limited = calls.iter().filter(|call| call.status == Some(429)).count();
+}
+
+/// Sweeps that find nothing, before anything was made due: among few, and among as many as can be.
+async fn nothing_due(
+    goals: &mut Goals,
+    [few, _]: &mut [Crowded; 2],
+    count: usize,
+) -> anyhow::Result<()> {
+    let crowd = Crowd::start().await?;
+    let model = crowd.install(1).await?;
+    crowd.fill(&model[0], count - 1, Rows::Head)?;
+    let mut rotate = Rotate::start(&crowd, RPS).await?;
+    let mut seen = [Idle::default(), Idle::default()];
+    for _ in 0..5 {
+        seen[0].add(few.rotate.sweep_in_vain(&few.crowd, 40).await?);
+        seen[1].add(rotate.sweep_in_vain(&crowd, 40).await?);
+    }
+    let [base, idle] = seen;
+    println!("| nothing due | {} accounts | {count} accounts | ratio | goal | |", few.count);
+    println!("|---|--:|--:|--:|--:|---|");
+    let items = goals.counted(base.items + idle.items == 0);
+    println!("| items read | {} | {} | – | 0 | {items} |", base.items, idle.items);
+    let calls = [base, idle].map(|idle| idle.calls as f64 / idle.sweeps as f64);
+    println!("| calls to the table a sweep | {:.1} | {:.1} | – | – | |", calls[0], calls[1]);
+    let cpu = [base, idle].map(Idle::cpu_millis);
+    let (of, met) = ratio(cpu, 1.05);
+    println!("| CPU a sweep, ms | {:.2} | {:.2} | {of} | ≤ 1.05 | {met} |\n", cpu[0], cpu[1]);
+    Ok(())
+}
+
+/// The same number of rotations among few accounts and among many.
+async fn rotations(goals: &mut Goals, crowds: &mut [Crowded; 2]) -> anyhow::Result<()> {
+    let mut seen = [Rotations::default(), Rotations::default()];
+    for batch in 0..BATCHES {
+        for (crowded, seen) in crowds.iter_mut().zip(&mut seen) {
+            let due = crowded.installed.chunks(BATCH).nth(batch).unwrap_or_default();
+            crowded.crowd.make_due(due).await?;
+            seen.add(crowded.rotate.sweep(&crowded.crowd).await?);
+        }
+    }
+    let [few, many] = crowds;
     println!(
-        "{}",
-        serde_json::json!({
-            "accounts": accounts, "due": swept,
-            "index_items_per_due": index as f64 / f64::from(swept),
-            "partition_items_per_due": rows as f64 / f64::from(swept),
-            "cpu_micros_per_rotation": cpu / u64::from(swept),
-            "peak_kib_prepared": memory_before, "peak_kib": peak_kib()?,
-            "paced_calls_per_second": paced.count() as f64 / took, "allowed": RPS,
-            "answered_429": limited, "calls": calls.len(),
-            "items_read_with_nothing_due": quiet,
-        })
+        "| {} rotations each | {} accounts | {} accounts | ratio | goal | |",
+        few.installed.len(),
+        few.count,
+        many.count
+    );
+    println!("|---|--:|--:|--:|--:|---|");
+    let items = [&seen[0], &seen[1]].map(Rotations::index_items_per_due);
+    let met = goals.counted(items.iter().all(|items| *items <= 1.01));
+    println!(
+        "| items of the due index read per due account | {:.3} | {:.3} | – | ≤ 1.01 | {met} |",
+        items[0], items[1]
+    );
+    let rows = [&seen[0], &seen[1]].map(Rotations::rows_per_due);
+    println!("| rows of the account read with it | {:.2} | {:.2} | – | – | |", rows[0], rows[1]);
+    let cpu = [&seen[0], &seen[1]].map(Rotations::cpu_millis);
+    let (of, met) = ratio(cpu, 1.05);
+    println!("| CPU per rotation, ms | {:.2} | {:.2} | {of} | ≤ 1.05 | {met} |", cpu[0], cpu[1]);
+    let peak = [few.rotate.peak_mib()?, many.rotate.peak_mib()?];
+    let (of, met) = ratio(peak, 1.1);
+    println!("| peak memory, MiB | {:.1} | {:.1} | {of} | ≤ 1.1 | {met} |", peak[0], peak[1]);
+    let [few, many] = seen.map(|seen| (seen.share_used(ENDPOINT_RPS), seen.share_refused()));
+    let used = goals.counted(few.0 >= 0.95 && many.0 >= 0.95);
+    println!(
+        "| allowed rate used | {} | {} | – | ≥ 95 % | {used} |",
+        percent(few.0),
+        percent(many.0)
+    );
+    let refused = goals.counted(few.1 <= 0.001 && many.1 <= 0.001);
+    println!(
+        "| calls answered 429 | {} | {} | – | ≤ 0.1 % | {refused} |\n",
+        percent(few.1),
+        percent(many.1)
     );
     Ok(())
 }
 
-/// Items that a sweep reads before anything is due.
-async fn sweep_alone(steward: &Steward, table: &Table) -> anyhow::Result<u64> {
-    let before = table.items_read();
-    steward.sweep(steward.clock.now().plus(Duration::from_secs(900))).await?;
-    let after = table.items_read();
-    Ok(after.0 - before.0 + after.1 - before.1)
-}
-
-/// An account with its key; the rows are written through the store.
-async fn write(steward: &Steward, at: &AccountRef, is_due: bool) -> anyhow::Result<()> {
-    let now = steward.clock.now();
-    let mut change = Change::of(Account::new(at.clone(), now), now, Actor::Install);
-    change.set_status(Status::Installed { since: now }, Action::Install);
-    change.open_slot(&default_slot(Kind::Secret));
-    change.release(Some(now));
-    steward.store.record(change).await?;
-    let deadline = now.plus(Duration::from_secs(60));
-    steward.advance(at, Actor::Install, deadline).await?;
-    if is_due {
-        let account = steward.store.load(at).await?.context("it was written")?;
-        let slot = default_slot(Kind::Secret);
-        let (generation, _) = account.current(&slot).context("it has its key")?;
-        let mut change = Change::of(account, now, Actor::Operator);
-        let at = now.plus(Duration::from_secs(1_800));
-        let asked = keysteward::domain::lifecycle::Happened::RotationAsked { at };
-        change.apply(&slot, generation, asked, None)?;
-        change.release(Some(at));
-        steward.store.record(change).await?;
-    }
+/// Against a Stripe that takes its time to be reached and to answer.
+async fn as_far_as_stripe_is(goals: &mut Goals) -> anyhow::Result<()> {
+    let seen = sweep_apart(BATCH * BATCHES, Duration::ZERO, |stripe| {
+        stripe.arrives_after_ms = (20, 40);
+        stripe.answers_after_ms = (250, 450);
+        stripe.rate_limit_per_second = Some(RPS);
+        stripe.endpoint_rate_limit_per_second = Some(ENDPOINT_RPS);
+    })
+    .await?;
+    print_rate(goals, "Stripe answers after 270 to 490 ms", &seen, ENDPOINT_RPS);
     Ok(())
 }
 
-fn steward(
-    stripe: &FakeStripe,
-    table: &Table,
-    millis: impl Fn() -> i64 + Send + Sync + 'static,
-) -> anyhow::Result<Steward> {
-    let app = fake_stripe::AppSpec::default();
-    let kms = KmsDouble::new(Doors::default())?;
-    let vault = KmsVault::new(&kms.aws(), KmsDouble::KEY_ID.to_owned());
-    let cache = Duration::from_secs(300);
-    let keyring = Keyring::new(Box::new(vault), app.id.clone(), Bits::Rsa2048, cache);
-    let shape =
-        RequestShape { stripe_version: "2026-04-22.preview".to_owned(), permissions: Vec::new() };
-    let client = Stripe::new(Options {
-        api_base: stripe.url(),
-        stripe_version: shape.stripe_version.clone(),
-        keys: AppKeys { live: None, test: Some(SecretToken::new(app.api_key_test.clone())) },
-        max_rps: RPS,
-        timeout: Duration::from_secs(5),
-    })?;
-    let double = stripe.clone();
-    let client = client.within(Arc::new(move |request| {
-        let double = double.clone();
-        Box::pin(async move { double.answer(request).await })
-    }));
-    Ok(Steward {
-        store: table.store()?,
-        keyring: keyring.with_pairs_from(from_the_pool),
-        stripe: client,
-        policy: Policy::new(Choice::default())?,
-        shape,
-        app: app.id,
-        clock: Clock::from_fn(move || Timestamp::from_millis(millis()).unwrap_or(Timestamp::EPOCH)),
-        draw: || 4,
-        orders: OrderBook::default(),
-        breaker: Mutex::default(),
-        tally: Tally::default(),
+/// Against a Stripe that allows less than anybody was told: after a minute, when that has been learnt.
+async fn a_limit_to_learn(goals: &mut Goals) -> anyhow::Result<()> {
+    const TRUE_RPS: u32 = 10;
+    let seen = sweep_apart(BATCH * BATCHES, Duration::from_secs(60), |stripe| {
+        stripe.endpoint_rate_limit_per_second = Some(TRUE_RPS);
     })
+    .await?;
+    let what = format!("Stripe allows {TRUE_RPS} a second, after 60 s");
+    print_rate(goals, &what, &seen, TRUE_RPS);
+    Ok(())
 }
 
-/// CPU of this thread so far, microseconds: the first number of schedstat, in nanoseconds.
-fn cpu_micros() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(text.split_whitespace().next().context("a number")?.parse::<u64>()? / 1_000)
+/// Sweeps a crowd of its own, and leaves its beginning out of what is counted of calls.
+async fn sweep_apart(
+    due: usize,
+    beginning: Duration,
+    change: impl FnOnce(&mut Behaviour),
+) -> anyhow::Result<Rotations> {
+    let crowd = Crowd::start().await?;
+    let installed = crowd.install(due).await?;
+    crowd.deployment.stripe.set_behaviour(change);
+    let mut rotate = Rotate::start(&crowd, RPS).await?;
+    crowd.make_due(&installed).await?;
+    let mut seen = rotate.sweep(&crowd).await?;
+    seen.leave_out(beginning);
+    Ok(seen)
 }
 
-/// Most memory ever resident, KiB.
-fn peak_kib() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/self/status")?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM:")).context("VmHWM")?;
-    Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+fn print_rate(goals: &mut Goals, what: &str, seen: &Rotations, allowed: u32) {
+    let (used, refused) = (seen.share_used(allowed), seen.share_refused());
+    println!("| {what} | | goal | |");
+    println!("|---|--:|--:|---|");
+    println!("| calls to `…/rotate` | {} | – | |", seen.paced_calls());
+    let met = goals.counted(used >= 0.95);
+    println!("| allowed rate used | {} | ≥ 95 % | {met} |", percent(used));
+    let met = goals.counted(refused <= 0.001);
+    println!("| calls answered 429 | {} | ≤ 0.1 % | {met} |\n", percent(refused));
 }
