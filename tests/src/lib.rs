@@ -5,6 +5,7 @@
 //! processes of their own ([`function`]) under a Runtime API ([`runtime_api`]), in a [`deployment`].
 
 mod captured;
+pub mod crowd;
 pub mod deployment;
 pub mod door;
 pub mod emf;
@@ -22,6 +23,7 @@ mod witness;
 pub mod world;
 
 pub use captured::Captured;
+pub use crowd::Crowd;
 pub use deployment::Deployment;
 pub use emf::Emf;
 pub use function::{Function, Name};
