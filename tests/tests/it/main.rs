@@ -18,6 +18,7 @@ mod reconcile;
 mod restore;
 mod rotation;
 mod sandbox;
+mod scale;
 mod simulation;
 mod threats;
 mod webhook;
