@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use keysteward_tests::Function;
 
 use crate::subject::{Scene, Subject, is_good};
 
@@ -27,7 +28,7 @@ pub(crate) struct Start {
 pub(crate) struct Warm {
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
-    /// A mean.
+    /// A median too.
     pub(crate) cpu: Duration,
     /// Means: log, and calls to table, KMS, Secrets Manager, Stripe.
     pub(crate) log_bytes: f64,
@@ -68,47 +69,77 @@ pub(crate) async fn starts(
     Ok(seen.into_iter().map(|starts| median_start(&starts)).collect())
 }
 
-/// Gives a running subject `count` events after `before` others.
+/// Gives every subject in turn one event, `count` times after `before` others, so that what disturbs one disturbs
+/// all. One process each.
 pub(crate) async fn warm(
     scene: &mut Scene,
-    subject: Subject,
+    subjects: &[Subject],
     before: usize,
     count: usize,
-) -> anyhow::Result<Warm> {
+) -> anyhow::Result<Vec<Warm>> {
     let environment = scene.deployment.environment();
-    let mut function = subject.spawn(&environment).await?;
-    for _ in 0..before {
-        let event = scene.event(subject).await?;
-        function.answer(&event).await?;
+    let mut running = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        running.push(Running::new(*subject, subject.spawn(&environment).await?));
     }
-    let mut times = Vec::with_capacity(count);
-    let mut cpu = Duration::ZERO;
-    let mut calls = [0; 4];
-    let log_before = function.stdout()?.len();
-    for _ in 0..count {
-        let event = scene.event(subject).await?;
-        let (cpu_before, calls_before) = (function.usage()?.cpu, scene.calls());
-        let asked = function.api.nexts();
-        let begun = Instant::now();
-        let answer = function.answer(&event).await?;
-        times.push(begun.elapsed());
-        ensure!(is_good(subject, &answer), "{}: {answer}", subject.label());
-        function.api.asked(asked + 1).await;
-        cpu += function.usage()?.cpu.saturating_sub(cpu_before);
-        for (sum, (now, then)) in calls.iter_mut().zip(scene.calls().iter().zip(calls_before)) {
-            *sum += now - then;
+    for round in 0..before + count {
+        for running in &mut running {
+            running.round(scene, round >= before).await?;
         }
     }
-    times.sort_unstable();
-    let per = |sum: u64| sum as f64 / count as f64;
-    Ok(Warm {
-        p50: at(&times, 0.50),
-        p99: at(&times, 0.99),
-        cpu: cpu / u32::try_from(count)?,
-        log_bytes: per((function.stdout()?.len() - log_before) as u64),
-        calls: calls.map(per),
-        peak_rss_kib: function.usage()?.peak_rss_kib,
-    })
+    running.into_iter().map(Running::seen).collect()
+}
+
+/// A process among the others that are given events in turn, and what was seen of it.
+struct Running {
+    subject: Subject,
+    function: Function,
+    times: Vec<Duration>,
+    cpu: Vec<Duration>,
+    calls: [u64; 4],
+    log_bytes: usize,
+}
+
+impl Running {
+    fn new(subject: Subject, function: Function) -> Self {
+        let (times, cpu) = (Vec::new(), Vec::new());
+        Self { subject, function, times, cpu, calls: [0; 4], log_bytes: 0 }
+    }
+
+    async fn round(&mut self, scene: &mut Scene, is_counted: bool) -> anyhow::Result<()> {
+        let event = scene.event(self.subject).await?;
+        let (cpu, calls) = (self.function.usage()?.cpu, scene.calls());
+        let (asked, log_bytes) = (self.function.api.nexts(), self.function.stdout()?.len());
+        let begun = Instant::now();
+        let answer = self.function.answer(&event).await?;
+        let time = begun.elapsed();
+        ensure!(is_good(self.subject, &answer), "{}: {answer}", self.subject.label());
+        // The function answered before it asks for more; what it does in between counts.
+        self.function.api.asked(asked + 1).await;
+        if is_counted {
+            self.times.push(time);
+            self.cpu.push(self.function.usage()?.cpu.saturating_sub(cpu));
+            for (sum, (now, then)) in self.calls.iter_mut().zip(scene.calls().iter().zip(calls)) {
+                *sum += now - then;
+            }
+            self.log_bytes += self.function.stdout()?.len() - log_bytes;
+        }
+        Ok(())
+    }
+
+    fn seen(mut self) -> anyhow::Result<Warm> {
+        self.times.sort_unstable();
+        self.cpu.sort_unstable();
+        let per = |sum: u64| sum as f64 / self.times.len() as f64;
+        Ok(Warm {
+            p50: at(&self.times, 0.50),
+            p99: at(&self.times, 0.99),
+            cpu: at(&self.cpu, 0.50),
+            log_bytes: per(self.log_bytes as u64),
+            calls: self.calls.map(per),
+            peak_rss_kib: self.function.usage()?.peak_rss_kib,
+        })
+    }
 }
 
 fn median_start(starts: &[Start]) -> Start {

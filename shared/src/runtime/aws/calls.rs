@@ -86,7 +86,7 @@ impl Calls {
     /// Makes one call. `I`, `O` and `E` have to be those of `operation`: another pair is an error, not a panic.
     pub(crate) async fn call<I, O, E>(
         &self,
-        operation: impl RuntimePlugin + fmt::Debug + 'static,
+        operation: impl RuntimePlugin + 'static,
         input: I,
     ) -> Result<O, SdkError<E, HttpResponse>>
     where
