@@ -43,9 +43,9 @@ async fn main() -> anyhow::Result<()> {
     }
 
     println!(
-        "\nOne process each, {invokes} events in turn with the others after {WARM_UP} more; medians; plain HTTP.\n"
+        "\nOne process each, {invokes} events in turns of {AT_ONCE} after a first turn; medians; plain HTTP.\n"
     );
-    let warmed = measure::warm(&mut scene, &Subject::ALL, WARM_UP, invokes).await?;
+    let warmed = measure::warm(&mut scene, &Subject::ALL, AT_ONCE, invokes).await?;
     print_warm(&Subject::ALL.into_iter().zip(warmed).collect::<Vec<_>>());
     Ok(())
 }
@@ -112,5 +112,5 @@ fn ratio(value: f64, of: f64) -> String {
     format!("{:.2}", value / of)
 }
 
-const WARM_UP: usize = 20;
+const AT_ONCE: usize = 20;
 const DELAY: Duration = Duration::from_millis(20);

@@ -69,12 +69,12 @@ pub(crate) async fn starts(
     Ok(seen.into_iter().map(|starts| median_start(&starts)).collect())
 }
 
-/// Gives every subject in turn one event, `count` times after `before` others, so that what disturbs one disturbs
-/// all. One process each.
+/// Gives every subject in turn `at_once` events, until each had `count` after its first turn: what disturbs one
+/// disturbs all, and each finds the caches as it left them. One process each.
 pub(crate) async fn warm(
     scene: &mut Scene,
     subjects: &[Subject],
-    before: usize,
+    at_once: usize,
     count: usize,
 ) -> anyhow::Result<Vec<Warm>> {
     let environment = scene.deployment.environment();
@@ -82,9 +82,11 @@ pub(crate) async fn warm(
     for subject in subjects {
         running.push(Running::new(*subject, subject.spawn(&environment).await?));
     }
-    for round in 0..before + count {
+    for turn in 0..=count.div_ceil(at_once) {
         for running in &mut running {
-            running.round(scene, round >= before).await?;
+            for _ in 0..at_once {
+                running.round(scene, turn > 0).await?;
+            }
         }
     }
     running.into_iter().map(Running::seen).collect()
