@@ -13,6 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::runtime::metrics::Metric;
 use crate::steward::{Advanced, Error, Steward};
 use crate::store::{Due, SHARDS};
+use crate::stripe;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -84,6 +85,8 @@ impl Steward {
                 .fold(swept, |swept, outcome| async move { swept.count(outcome) })
                 .await;
         }
+        let left = deadline.since(self.clock.now());
+        stripe::within(left, self.back_fill_own(&standing)).await.0?;
         if self.breaker().state() != BreakerState::Closed {
             self.tally.count(Metric::BreakerOpen);
         }
