@@ -20,4 +20,6 @@ mod rotation;
 mod sandbox;
 mod simulation;
 mod threats;
+mod unanswered;
+mod unheard;
 mod webhook;
