@@ -14,6 +14,7 @@ mod lost;
 mod main_path;
 mod metrics;
 mod named_faults;
+mod out_of_time;
 mod reconcile;
 mod restore;
 mod rotation;
