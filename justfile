@@ -14,7 +14,7 @@ test *args:
 
 # Half a year of some accounts, for `seeds` seeds from `first` on.
 soak seeds="300" first="0":
-    FIRST={{ first }} SEEDS={{ seeds }} cargo test --locked -p keysteward-tests --test it simulation_of_half -- --nocapture
+    FIRST={{ first }} SEEDS={{ seeds }} cargo test --workspace --locked --test it simulation_of_half -- --nocapture
 
 # One target of fuzz/targets, or all of them: coverage-guided, on stable, sharing what the tests have built.
 fuzz target="all" seconds="60":
@@ -59,6 +59,7 @@ bench starts="15" invokes="300":
     infra/package --binaries x86_64
     cargo run --locked --quiet --package keysteward-bench -- {{ starts }} {{ invokes }}
 
-# What a sweep costs among that many accounts; one line of JSON each.
-scale *accounts="10000 100000":
-    for n in {{ accounts }}; do cargo run --release --locked -q -p keysteward-tests --example scale -- $n; done
+# What a sweep costs among few, many and (with nothing due) very many accounts: a table of docs/performance.md.
+scale few="10000" many="100000" idle="1000000":
+    cargo build --profile soak --locked --quiet -p keysteward-rotate -p keysteward-tests --bin keysteward-rotate --example scale
+    cargo run --profile soak --locked --quiet -p keysteward-tests --example scale -- {{ few }} {{ many }} {{ idle }}

@@ -4,6 +4,8 @@
 //! Beside it, for `tests/runtime` and `tests/bench`, the functions as Lambda runs them: release binaries in
 //! processes of their own ([`function`]) under a Runtime API ([`runtime_api`]), in a [`deployment`].
 
+mod captured;
+pub mod crowd;
 pub mod deployment;
 pub mod door;
 pub mod emf;
@@ -20,6 +22,8 @@ pub mod table;
 mod witness;
 pub mod world;
 
+pub use captured::Captured;
+pub use crowd::Crowd;
 pub use deployment::Deployment;
 pub use emf::Emf;
 pub use function::{Function, Name};

@@ -129,7 +129,7 @@ impl Table {
             .sum()
     }
 
-    /// How many items queries gave so far: of the due index, and of the table itself.
+    /// How many items queries read so far: of the due index, and of the table itself.
     pub fn items_read(&self) -> (u64, u64) {
         (self.read[0].load(Ordering::Relaxed), self.read[1].load(Ordering::Relaxed))
     }
@@ -138,7 +138,7 @@ impl Table {
         let (asked, answered) = (String::from_utf8_lossy(asked), String::from_utf8_lossy(answered));
         let of = usize::from(!asked.contains("\"IndexName\""));
         let count = answered
-            .rsplit_once("\"Count\":")
+            .rsplit_once("\"ScannedCount\":")
             .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
         self.read[of].fetch_add(count.unwrap_or(0), Ordering::Relaxed);
     }

@@ -3,44 +3,13 @@
 //!
 //! A program of its own: what is logged is decided per process, and other tests would have a say in it.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use keysteward::domain::audit::Actor;
 use keysteward::domain::slot::{Kind, Mode};
 use keysteward_tests::world::{account, default_slot};
-use keysteward_tests::{Setting, World};
-use tracing_subscriber::fmt::MakeWriter;
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+use keysteward_tests::{Captured, Setting, World};
 
 #[tokio::test]
 async fn no_secret_is_in_a_row_a_log_an_error_or_another_response() -> anyhow::Result<()> {

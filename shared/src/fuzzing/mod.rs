@@ -4,6 +4,7 @@
 //! where its property does not hold. Those that need a module's inside are beside it, in its own
 //! `fuzzing`, so that nothing becomes public for their sake but [`TARGETS`].
 
+mod cursor;
 mod inbound;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("install_link", inbound::install_link),
     ("words", words::words),
     ("timestamp", words::timestamp),
+    ("cursor", cursor::cursor),
     ("page_url", stripe::fuzzing::page_url),
     ("stripe_answer", stripe::fuzzing::stripe_answer),
     ("stored_account", store::fuzzing::stored_account),

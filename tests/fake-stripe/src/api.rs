@@ -13,6 +13,8 @@ use crate::error::ApiError;
 use crate::faults::FaultKind;
 use crate::http::{Answer, Request};
 use crate::idempotency::Done;
+use crate::latency::under_way;
+use crate::limits::Owner;
 use crate::world::World;
 
 /// An API call that passed authentication and the gates of §1.
@@ -37,6 +39,14 @@ impl Shared {
             world.tick();
             return crate::pages::answer(&mut world, request);
         }
+        let (there, back) = self.lock().draw_latency();
+        under_way(there).await;
+        let answer = self.handle_call(request).await;
+        under_way(back).await;
+        answer
+    }
+
+    async fn handle_call(&self, request: &Request) -> Answer {
         let (index, slot, faults) = {
             let mut world = self.lock();
             world.tick();
@@ -148,10 +158,10 @@ impl World {
     }
 
     fn route(&mut self, request: &Request, call: &mut Call) -> Result<Answer, ApiError> {
-        if let Some(live) = call.live {
+        if let Some(owner) = self.owner(call) {
             let now = self.now();
             let endpoint = endpoint(request);
-            self.limits.admit(now, live, &endpoint, &self.behaviour)?;
+            self.limits.admit(now, &owner, &endpoint, &self.behaviour)?;
         }
         let path: Vec<&str> = request.path.trim_matches('/').split('/').collect();
         let ok = |body| Answer::json(200, body);
@@ -246,6 +256,16 @@ impl World {
         } else {
             self.tokens.get(&token).map_or(KeyUsed::Unknown, |id| KeyUsed::Minted(id.clone()))
         }
+    }
+
+    /// Whose key a call came with; `None` if it is nobody's.
+    fn owner(&self, call: &Call) -> Option<Owner> {
+        let account = match &call.key_used {
+            KeyUsed::AppLive | KeyUsed::AppTest => &self.app.account,
+            KeyUsed::Minted(id) => &self.keys.get(id)?.account,
+            KeyUsed::None | KeyUsed::Unknown => return None,
+        };
+        Some(Owner { account: account.clone(), live: call.live? })
     }
 
     /// The gates that all v2 calls of the app on a user's account pass.

@@ -41,10 +41,15 @@ pub struct Behaviour {
     pub events_oldest_first: bool,
     /// Whether an app that was uninstalled may still read the events of the account (§0.8: v1's were not).
     pub events_readable_after_uninstall: bool,
-    /// Calls a second and mode over all endpoints; `None` is unlimited (Stripe: live 100, sandbox 25).
+    /// Calls a second and mode over all endpoints, with the app's keys and with those of each account; `None` is
+    /// unlimited (Stripe: live 100, sandbox 25).
     pub rate_limit_per_second: Option<u32>,
-    /// Calls a second, mode and endpoint; `None` is unlimited (Stripe: 25).
+    /// The same for each endpoint; `None` is unlimited (Stripe: 25).
     pub endpoint_rate_limit_per_second: Option<u32>,
+    /// Real milliseconds that an API call takes to arrive, the shortest and the longest.
+    pub arrives_after_ms: (u64, u64),
+    /// The same from its effect to its answer.
+    pub answers_after_ms: (u64, u64),
     /// Every delivery arrives twice.
     pub duplicate_deliveries: bool,
     /// Milliseconds by the clock between an event and its delivery.
@@ -83,6 +88,8 @@ impl Default for Behaviour {
             events_readable_after_uninstall: false,
             rate_limit_per_second: None,
             endpoint_rate_limit_per_second: None,
+            arrives_after_ms: (0, 0),
+            answers_after_ms: (0, 0),
             duplicate_deliveries: false,
             delivery_delay_ms: 0,
             shuffle_deliveries: false,

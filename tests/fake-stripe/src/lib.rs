@@ -22,6 +22,7 @@ mod iam;
 mod idempotency;
 mod jwe;
 mod keys;
+mod latency;
 mod limits;
 mod merchant;
 mod oauth;

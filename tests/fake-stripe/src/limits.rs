@@ -1,15 +1,24 @@
-//! Rate limits (stripe-api.md §6): calls a second, over all endpoints and for each, separately by mode.
+//! Rate limits (stripe-api.md §6): calls a second, over all endpoints and for each, separately by mode and by whose
+//! key calls.
 
 use std::collections::HashMap;
 
 use crate::behaviour::Behaviour;
 use crate::error::ApiError;
 
+/// Whose limits a call counts against: those of the account whose key it came with, in the key's mode. The app's keys
+/// are the platform's, whatever account a call of theirs is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Owner {
+    pub(crate) account: String,
+    pub(crate) live: bool,
+}
+
 /// Counts of the second that the clock is in.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimits {
     second: i64,
-    counts: HashMap<(bool, String), u32>,
+    counts: HashMap<(Owner, String), u32>,
 }
 
 impl RateLimits {
@@ -17,7 +26,7 @@ impl RateLimits {
     pub(crate) fn admit(
         &mut self,
         now_ms: i64,
-        live: bool,
+        owner: &Owner,
         endpoint: &str,
         behaviour: &Behaviour,
     ) -> Result<(), ApiError> {
@@ -32,7 +41,7 @@ impl RateLimits {
         ];
         for (bucket, limit, reason) in limits {
             let Some(limit) = limit else { continue };
-            let count = self.counts.entry((live, bucket.to_owned())).or_default();
+            let count = self.counts.entry((owner.clone(), bucket.to_owned())).or_default();
             if *count >= limit {
                 return Err(ApiError::rate_limited(reason));
             }

@@ -19,6 +19,7 @@ mod reconcile;
 mod restore;
 mod rotation;
 mod sandbox;
+mod scale;
 mod simulation;
 mod threats;
 mod unanswered;

@@ -5,6 +5,7 @@ mod alarms;
 mod cloudformation;
 mod functions;
 mod infra;
+mod policies;
 mod resources;
 mod rights;
 mod source;

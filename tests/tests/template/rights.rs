@@ -18,7 +18,7 @@ use crate::{FUNCTIONS, Function, function_files, template};
 
 /// What each role may do, one line an action and what it may be done to. A right that is granted and not
 /// written here fails, and so does one that is written here and neither granted nor used by the code.
-const RIGHTS: [(&str, &[(&str, &str)]); 5] = [
+pub(crate) const RIGHTS: [(&str, &[(&str, &str)]); 5] = [
     (
         "Install",
         &[
@@ -173,7 +173,10 @@ fn used(function: &Function) -> anyhow::Result<BTreeSet<(String, String)>> {
     Ok(found)
 }
 
-fn expected(table: &[(&str, &[(&str, &str)])], function: &str) -> BTreeSet<(String, String)> {
+pub(crate) fn expected(
+    table: &[(&str, &[(&str, &str)])],
+    function: &str,
+) -> BTreeSet<(String, String)> {
     table
         .iter()
         .filter(|(name, _)| *name == function)

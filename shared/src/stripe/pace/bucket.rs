@@ -11,11 +11,18 @@ pub(super) struct Bucket {
     learned: Learned,
     next: Duration,
     closed_until: Duration,
+    /// Since when no turn went by unused.
+    full_since: Duration,
 }
 
 impl Bucket {
     pub(super) fn new(learned: Learned) -> Self {
-        Self { learned, next: Duration::ZERO, closed_until: Duration::ZERO }
+        Self {
+            learned,
+            next: Duration::ZERO,
+            closed_until: Duration::ZERO,
+            full_since: Duration::ZERO,
+        }
     }
 
     /// Takes the next turn and says when it is; `None`, and nothing is taken, when that is after `latest`.
@@ -24,7 +31,13 @@ impl Bucket {
         if latest.is_some_and(|latest| at > latest) {
             return None;
         }
-        self.next = at.saturating_add(Duration::from_secs_f64(1.0 / self.learned.rate(now)));
+        if at > self.next {
+            self.full_since = at;
+        }
+        // Stripe counts by the second: less than a full one says nothing about the limit.
+        let is_used_up = at.saturating_sub(self.full_since) >= SECOND;
+        let rate = if is_used_up { self.learned.rate_in_use(at) } else { self.learned.rate(at) };
+        self.next = at.saturating_add(Duration::from_secs_f64(1.0 / rate));
         Some(at)
     }
 
@@ -41,8 +54,8 @@ impl Bucket {
     /// A call whose turn was at `turn` was refused for this bucket's rate.
     pub(super) fn refused(&mut self, now: Duration, turn: Duration) {
         if self.learned.refused(now, turn) {
-            // Stripe counts by the second: what is sent within this one is refused as well.
-            self.close(now.saturating_add(REST));
+            // What is sent within the same second is refused as well.
+            self.close(now.saturating_add(SECOND));
         }
     }
 
@@ -52,4 +65,4 @@ impl Bucket {
     }
 }
 
-const REST: Duration = Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);

@@ -6,7 +6,8 @@ use std::time::Duration;
 ///
 /// A refusal takes a fifth off. From there the rate comes back fast until just below where it was refused,
 /// creeps past that point, and is free again above it: a limit is tried once in ten minutes and not once in
-/// ten seconds.
+/// ten seconds. Only what is known comes back with time; more is tried while the rate is used up, because a
+/// limit that nobody came near was not found to be gone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Learned {
     /// Never more than this.
@@ -29,12 +30,16 @@ impl Learned {
 
     /// The rate at `now`.
     pub(super) fn rate(&mut self, now: Duration) -> f64 {
-        let mut left = now.saturating_sub(self.seen).as_secs_f64();
-        self.seen = self.seen.max(now);
-        let fast = self.most * FAST;
+        let left = self.seconds_until(now);
+        self.climb(self.known(), self.most * FAST, left);
+        self.rate
+    }
+
+    /// The rate at `now`, having been used up since it was last asked for.
+    pub(super) fn rate_in_use(&mut self, now: Duration) -> f64 {
+        let (fast, left) = (self.most * FAST, self.seconds_until(now));
+        let mut left = self.climb(self.known(), fast, left);
         if let Some(wall) = self.wall {
-            let near = wall * HEADROOM;
-            left = self.climb(near, fast, left);
             left = self.climb(wall * PAST, wall * (PAST - HEADROOM) / SLOW_SECONDS, left);
             if left > 0.0 {
                 self.wall = None;
@@ -42,6 +47,17 @@ impl Learned {
         }
         self.climb(self.most, fast, left);
         self.rate
+    }
+
+    /// What there is no reason to doubt.
+    fn known(&self) -> f64 {
+        self.wall.map_or(self.rate, |wall| wall * HEADROOM)
+    }
+
+    fn seconds_until(&mut self, now: Duration) -> f64 {
+        let left = now.saturating_sub(self.seen).as_secs_f64();
+        self.seen = self.seen.max(now);
+        left
     }
 
     /// Climbs to `top` at `slope` a second, and answers how much of the time was left over.

@@ -175,20 +175,44 @@ fn a_slow_endpoint_does_not_slow_the_others() {
     assert!(two.rate() >= 1.9 * one.rate(), "{one:?} {two:?}");
 }
 
+/// Takes every turn at an endpoint from one second to another, and answers the rate then.
+fn use_up(kept: &mut Kept, from: u64, to: u64) -> f64 {
+    let (mut now, to) = (Duration::from_secs(from), Duration::from_secs(to));
+    while now < to {
+        now = kept.take(Gate::Endpoint(Endpoint::RotateKey), now, None).unwrap();
+    }
+    rate_at(kept, now)
+}
+
+fn rate_at(kept: &mut Kept, now: Duration) -> f64 {
+    kept.take_measures(now).endpoints[&Endpoint::RotateKey].allowed_rps
+}
+
 #[test]
 fn a_limit_that_is_raised_is_found_out() {
     let mut kept = Kept::new(100);
     let turn = Duration::from_secs(1);
     kept.refused(turn, Endpoint::RotateKey, turn, LimitReason::EndpointRate, None);
-    let rate = |kept: &mut Kept, seconds| {
-        let measures = kept.take_measures(Duration::from_secs(seconds));
-        measures.endpoints[&Endpoint::RotateKey].allowed_rps
-    };
-    assert!((19.0..20.0).contains(&rate(&mut kept, 1)), "a fifth is off");
-    let near = rate(&mut kept, 60);
+    let fallen = rate_at(&mut kept, turn);
+    assert!((19.0..20.0).contains(&fallen), "a fifth is off");
+    let near = use_up(&mut kept, 2, 60);
     assert!((23.0..24.3).contains(&near), "it comes back to just below: {near}");
-    assert!(rate(&mut kept, 500) < 24.5, "and creeps past where it was refused");
-    assert!(rate(&mut kept, 1000) > 96.0, "when nothing is refused it is free again");
+    assert!(use_up(&mut kept, 60, 500) < 24.5, "and creeps past where it was refused");
+    assert!(use_up(&mut kept, 500, 1000) > 96.0, "when nothing is refused it is free again");
+}
+
+#[test]
+fn a_limit_that_nobody_came_near_is_not_forgotten() {
+    let mut kept = Kept::new(100);
+    let hour = Duration::from_secs(3600);
+    for n in 1..200 {
+        // A burst that does not fill a second: as much as no limit of 25 a second would refuse.
+        for _ in 0..10 {
+            kept.take(Gate::Endpoint(Endpoint::RotateKey), n * hour, None).unwrap();
+        }
+        let rate = rate_at(&mut kept, n * hour);
+        assert!(rate < 25.0, "after {n} hours: {rate}");
+    }
 }
 
 #[test]

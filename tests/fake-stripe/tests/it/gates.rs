@@ -142,6 +142,30 @@ async fn rate_limits_name_what_was_exceeded() {
 }
 
 #[tokio::test]
+async fn a_call_counts_against_the_limits_of_the_account_whose_key_it_came_with() {
+    let setup = setup().await;
+    let token = setup.token(&setup.create_test().await.id());
+    setup.clock.advance(1_000);
+    setup.fake.set_behaviour(|it| it.rate_limit_per_second = Some(1));
+    assert_eq!(setup.probe(&token).await, 200);
+    assert_eq!(setup.probe(&token).await, 429, "the account's own limit");
+    assert_eq!(setup.get(TEST, "/v2/iam/api_keys").await.status, 200, "the app's is another");
+    assert_eq!(setup.get(TEST, "/v2/iam/api_keys").await.status, 429);
+}
+
+#[tokio::test]
+async fn a_call_takes_as_long_as_it_was_told_to() {
+    let setup = setup().await;
+    setup.fake.set_behaviour(|it| {
+        it.arrives_after_ms = (20, 30);
+        it.answers_after_ms = (20, 30);
+    });
+    let asked = std::time::Instant::now();
+    assert_eq!(setup.get(TEST, "/v2/iam/api_keys").await.status, 200);
+    assert!(asked.elapsed().as_millis() >= 40, "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
 async fn keys_that_could_be_real_are_refused_at_the_start() {
     let mut options = Options::default();
     options.app.api_key_live = "sk_live_51abc".into();
