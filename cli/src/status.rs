@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keysteward::domain::account::{Account, Status as Installed};
-use keysteward::domain::attention::needs_operator;
+use keysteward::domain::attention::{needs_operator, out_of_reach};
 use keysteward::domain::orders::{Emergency, Standing};
 use keysteward::domain::slot::{AccountRef, Mode, Slot};
 use keysteward::domain::time::Timestamp;
@@ -46,6 +46,8 @@ struct Status {
     /// How many differences to Stripe's list stand.
     drift: u64,
     needs_operator: Vec<Stuck>,
+    /// Accounts that Stripe refuses us: uninstalled unheard, perhaps.
+    out_of_reach: Vec<OutOfReach>,
     /// Accounts whose rows this program does not understand.
     unreadable: u64,
 }
@@ -90,6 +92,14 @@ struct Overdue {
 }
 
 #[derive(Serialize)]
+struct OutOfReach {
+    account: String,
+    mode: Mode,
+    #[serde(serialize_with = "rfc3339")]
+    since: Timestamp,
+}
+
+#[derive(Serialize)]
 struct Stuck {
     account: String,
     mode: Mode,
@@ -114,6 +124,7 @@ impl Status {
             oldest_overdue: None,
             drift: 0,
             needs_operator: Vec::new(),
+            out_of_reach: Vec::new(),
             unreadable: 0,
         }
     }
@@ -140,6 +151,13 @@ impl Status {
                 let (kind, slot) = (slot.kind, slot.name.as_str().to_owned());
                 self.needs_operator.push(Stuck { account, mode, kind, slot, why });
             }
+        }
+        let is_installed = matches!(account.head.status, Installed::Installed { .. });
+        if let Some(since) = out_of_reach(&account.head).filter(|_| is_installed)
+            && self.now.is_some_and(|now| since <= now)
+        {
+            let AccountRef { id, mode } = &account.at;
+            self.out_of_reach.push(OutOfReach { account: id.to_string(), mode: *mode, since });
         }
         if let (Some(emergency), Some(ordered)) = (emergency, &mut self.orders.emergency) {
             ordered.left += emergency::left(emergency, account);
@@ -186,6 +204,13 @@ impl Status {
             text.push_str(&format!(
                 "needs an operator: {account} ({mode}) {kind}/{slot}: {why}; \
                  `keysteward resume {account} {slot} --kind {kind} --mode {mode}` lets it carry on\n"
+            ));
+        }
+        for OutOfReach { account, mode, since } in &self.out_of_reach {
+            text.push_str(&format!(
+                "out of reach: {account} ({mode}) since {}: Stripe refuses to list its keys; if the app was \
+                 uninstalled there, have Stripe send the event again\n",
+                instant(*since)
             ));
         }
         if self.unreadable > 0 {

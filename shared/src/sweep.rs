@@ -13,6 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::runtime::metrics::Metric;
 use crate::steward::{Advanced, Error, Steward};
 use crate::store::{Due, SHARDS};
+use crate::stripe;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -93,6 +94,8 @@ impl Steward {
         if let Some(error) = unread {
             return Err(error);
         }
+        let left = deadline.since(self.clock.now());
+        stripe::within(left, self.back_fill_own(&standing)).await.0?;
         if self.breaker().state() != BreakerState::Closed {
             self.tally.count(Metric::BreakerOpen);
         }

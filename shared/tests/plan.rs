@@ -16,6 +16,7 @@ use keysteward::domain::plan::{Because, Plan, Step, plan};
 use keysteward::domain::policy::{
     Choice, OnDrift, OnUninstall, OnUserExpire, Policy, Strategy as Rotation,
 };
+use keysteward::domain::recovery::may_be_rotated_by_us;
 use keysteward::domain::sealed::{KeyPair, Material, Sealed, Wrapped};
 use keysteward::domain::slot::{AccountRef, Generation, Kind, Mode, Slot, SlotName};
 use keysteward::domain::time::Timestamp;
@@ -111,12 +112,12 @@ impl Model {
             Step::Request { slot, from } => self.request(&slot, from),
             Step::Ask(slot, generation) => match answers.next().unwrap_or(Answer::Good) {
                 Answer::Good | Answer::DoesNotOpen => self.answer(&slot, generation),
-                Answer::Vain => self.change(|change| {
-                    change.apply(&slot, generation, Happened::AskedInVain, because).unwrap();
-                    let until = Some(now.plus(Duration::from_secs(5)));
-                    let hold = Hold { why: HoldReason::NoAnswer, since: now, until };
-                    change.hold(&slot, Some(hold));
-                }),
+                Answer::Vain => self.ask_in_vain(&slot, generation),
+                Answer::Lost => self.lose(&slot, generation),
+            },
+            Step::Recover(slot, generation) => match answers.next().unwrap_or(Answer::Good) {
+                Answer::Good | Answer::DoesNotOpen => self.answer(&slot, generation),
+                Answer::Vain => self.recover(&slot, generation),
                 Answer::Lost => self.lose(&slot, generation),
             },
             Step::Prove(slot, generation) => {
@@ -208,6 +209,34 @@ impl Model {
                 });
             }
             change.request(slot, state.next, intent, Because::SlotIsEmpty);
+        });
+    }
+
+    fn ask_in_vain(&mut self, slot: &Slot, generation: Generation) {
+        let now = self.now;
+        let State::Requested { intent } = &self.account.generations[&(slot.clone(), generation)]
+        else {
+            panic!("asked for what was not requested");
+        };
+        let until = Some(now.plus(Policy::backoff(intent.attempts)));
+        self.change(|change| {
+            change.apply(slot, generation, Happened::AskedInVain, None).unwrap();
+            change.hold(slot, Some(Hold { why: HoldReason::NoAnswer, since: now, until }));
+        });
+    }
+
+    /// The call is not answered and Stripe shows no key of it: a rotation is given up.
+    fn recover(&mut self, slot: &Slot, generation: Generation) {
+        self.ask_in_vain(slot, generation);
+        let now = self.now;
+        let state = &self.account.generations[&(slot.clone(), generation)];
+        if !matches!(state, State::Requested { intent } if intent.how != How::Create) {
+            return;
+        }
+        self.change(|change| {
+            let lost = Happened::Ended { at: now, why: Ending::Lost };
+            change.apply(slot, generation, lost, None).unwrap();
+            change.hold(slot, None);
         });
     }
 
@@ -319,6 +348,7 @@ impl Model {
         let gets_one = |step: &Step| match step {
             Step::Request { slot: of, .. }
             | Step::Ask(of, _)
+            | Step::Recover(of, _)
             | Step::Prove(of, _)
             | Step::Promote(of, _) => of == slot,
             _ => false,
@@ -352,8 +382,11 @@ impl Model {
 
     /// A rotation by age begins while no other slot's key is being replaced or outlives its replacement.
     fn assert_no_other_window_is_open(&self, slot: &Slot) {
-        if matches!(self.account.current(slot), Some((_, State::Current { asked: true, .. }))) {
-            return;
+        match self.account.current(slot) {
+            Some((_, State::Current { asked: true, .. })) => return,
+            // What goes on then is a rotation that was begun before.
+            Some((current, _)) if may_be_rotated_by_us(&self.account, slot, current) => return,
+            Some(_) | None => {}
         }
         for ((other, generation), state) in &self.account.generations {
             let is_open = match state {
@@ -533,6 +566,41 @@ proptest! {
         model.assert_sound();
     }
 
+    /// Followed by its own wake-ups alone, while nobody answers a rotation: what may have been rotated away has
+    /// its successor asked for by another call while half of its overlap is left.
+    #[test]
+    fn a_rotation_that_nobody_answers_is_given_up_before_half_of_the_overlap_is_gone(
+        policy in policies().prop_filter("rotates", |it| it.strategy() == Rotation::Rotate),
+        unanswered in 0..8usize,
+    ) {
+        let mut model = Model::new(policy);
+        model.account.slots.retain(|slot, _| slot.kind == Kind::Secret);
+        model.sweep(&mut std::iter::empty());
+        let slot = Slot::new(Kind::Secret, SlotName::default());
+        let (first, _) = model.account.current(&slot).unwrap();
+        model.now = due_of(&model, &slot);
+        let (asked_at, half) = (model.now, model.policy.overlap() / 2);
+        loop {
+            let steps: Vec<Step> = model.plan().steps.into_iter().map(|it| it.step).collect();
+            let is_over = model.now >= asked_at.plus(half);
+            prop_assert!(!is_over || !steps.iter().any(|step| matches!(step, Step::Ask(..))));
+            let given_up = (slot.clone(), first.next());
+            if matches!(model.account.generations.get(&given_up), Some(State::Ended { .. })) {
+                break;
+            }
+            prop_assert!(!is_over, "half of the overlap is gone: {steps:?}");
+            model.sweep(&mut std::iter::repeat_n(Answer::Vain, 1));
+            model.now = model.plan().wake_at.expect("it waits for an answer").max(model.now);
+        }
+        model.sweep(&mut std::iter::repeat_n(Answer::Vain, unanswered));
+        let successor = &model.account.generations[&(slot.clone(), first.next().next())];
+        let is_a_create = match successor {
+            State::Requested { intent } => intent.how == How::Create,
+            other => matches!(other, State::Current { .. }),
+        };
+        prop_assert!(is_a_create, "{successor:?}");
+    }
+
     #[test]
     fn the_same_arguments_give_the_same_plan(policy in policies(), seconds in 0..10_000_000u64) {
         let mut model = Model::new(policy);
@@ -649,6 +717,20 @@ fn a_rotation_that_was_asked_for_and_a_doomed_key_do_not_wait_for_a_window() {
         change.apply(&waiting, generation, Happened::Doomed(doom), None).unwrap();
     });
     assert_eq!(due_rotations(&model), [waiting]);
+}
+
+#[test]
+fn a_key_that_a_rotation_of_ours_may_be_ending_waits_for_nothing_and_is_not_rotated_again() {
+    let mut model = due_at_once();
+    model.orders.holds_rotations = true;
+    assert_eq!(due_rotations(&model), []);
+    let slot = secret("a");
+    let (current, _) = model.account.current(&slot).unwrap();
+    model.request(&slot, Some(current));
+    model.recover(&slot, current.next());
+    let steps = model.plan().steps.into_iter().map(|planned| planned.step);
+    let requests: Vec<Step> = steps.filter(|step| matches!(step, Step::Request { .. })).collect();
+    assert_eq!(requests, [Step::Request { slot, from: None }]);
 }
 
 #[test]

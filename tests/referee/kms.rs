@@ -203,7 +203,7 @@ impl Kms {
     }
 
     fn vault(&self, key: &str) -> KmsVault {
-        KmsVault::at(&self.url, "us-east-1", key)
+        KmsVault::at(&self.url, "us-east-1", key).unwrap()
     }
 
     async fn new_key(&self) -> String {

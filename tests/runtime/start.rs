@@ -73,7 +73,7 @@ async fn a_missing_secret_is_reported_and_one_of_another_form_too() -> anyhow::R
         let (report, _) = refused(&deployment, name, &deployment.environment()).await?;
         assert_eq!(report.kind.as_deref(), Some("Runtime.SecretUnreadable"), "{name:?}");
         let message = report.body["errorMessage"].as_str().unwrap_or_default();
-        assert!(message.contains("could not read a secret"), "{name:?}: {message}");
+        assert!(message.contains("there is no such secret"), "{name:?}: {message}");
 
         let malformed = json!({ "signing_secrets": "whsec_not_a_list" }).to_string();
         deployment.secrets.put(id, &malformed);

@@ -85,7 +85,7 @@ async fn what_kms_refuses_has_a_name() {
     let context = context(Mode::Live);
     let wrapped = vault(&kms).wrap(&context, &private).await.unwrap();
 
-    let elsewhere = KmsVault::at(kms.url(), "eu-central-1", "alias/another");
+    let elsewhere = KmsVault::at(kms.url(), "eu-central-1", "alias/another").unwrap();
     let refusal = elsewhere.unwrap_key(&context, &wrapped).await;
     assert!(matches!(refusal, Err(Error::NotFound(_))), "another key");
 
@@ -110,7 +110,7 @@ async fn what_kms_refuses_has_a_name() {
 #[tokio::test]
 async fn a_kms_that_is_not_there_is_transient() {
     let (private, _) = generate(Bits::Rsa2048).unwrap();
-    let vault = KmsVault::at("http://127.0.0.1:1", "eu-central-1", KmsDouble::KEY_ID);
+    let vault = KmsVault::at("http://127.0.0.1:1", "eu-central-1", KmsDouble::KEY_ID).unwrap();
     let refusal = vault.wrap(&context(Mode::Test), &private).await.err().unwrap();
     assert!(matches!(refusal, Error::Unavailable(_)));
     assert_eq!(refusal.class(), Class::Transient);
@@ -127,7 +127,7 @@ async fn a_broken_answer_of_kms_leaves_nothing_of_itself_in_the_error() {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = axum::Router::new().route("/", answer);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let vault = KmsVault::at(&url, "eu-central-1", KmsDouble::KEY_ID);
+        let vault = KmsVault::at(&url, "eu-central-1", KmsDouble::KEY_ID).unwrap();
         let wrapped = Wrapped("AAAA".to_owned());
         let refusal = vault.unwrap_key(&context(Mode::Live), &wrapped).await.err().unwrap();
         assert!(matches!(refusal, Error::Unavailable(_)));
@@ -245,7 +245,7 @@ async fn open(
 }
 
 fn vault(kms: &KmsDouble) -> KmsVault {
-    KmsVault::at(kms.url(), "eu-central-1", KmsDouble::KEY_ID)
+    KmsVault::at(kms.url(), "eu-central-1", KmsDouble::KEY_ID).unwrap()
 }
 
 fn keyring(kms: &KmsDouble, cache_seconds: u64) -> Keyring {

@@ -48,7 +48,7 @@ pub async fn take_from_bus(
             payload::parse(event).map_err(|error| Failed::new(Class::Caller, &error))
         });
     let answer = match event {
-        Ok(parsed) => put(webhook, parsed, &mut line)
+        Ok(parsed) => Box::pin(put(webhook, parsed, &mut line))
             .await
             .map_err(|error| Failed::new(error.class(), &error)),
         Err(failed) => {
@@ -76,7 +76,7 @@ async fn receive(
     let secrets = signing_secrets(webhook, now, line).await?;
     signature::verify(header, request.body(), &secrets, now).map_err(|rejected| {
         line.add(refused_as(rejected), 1);
-        tracing::warn!(reason = %rejected, "a webhook was refused");
+        line.warn("a webhook was refused", &rejected);
         Problem::Signature
     })?;
     let parsed = payload::parse(request.body()).map_err(|error| {
@@ -84,7 +84,8 @@ async fn receive(
         tracing::warn!(reason = %error, "a signed body is not an event");
         Problem::BadEvent
     })?;
-    put(webhook, parsed, line).await.map_err(|error| {
+    // In a box: a call of the SDK takes kilobytes, which a refused request would otherwise move about.
+    Box::pin(put(webhook, parsed, line)).await.map_err(|error| {
         tracing::error!(
             class = error.class().as_str(),
             error = chain(&error),

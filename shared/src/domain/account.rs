@@ -11,7 +11,7 @@ use super::id::Kid;
 use super::lifecycle::State;
 use super::orders::Epoch;
 use super::policy::Policy;
-use super::sealed::KeyPair;
+use super::sealed::{KeyPair, Material};
 use super::slot::{AccountRef, Generation, Slot};
 use super::time::Timestamp;
 
@@ -56,6 +56,9 @@ pub struct Head {
     /// How that went last.
     #[serde(default)]
     pub reconciled: Option<Reconciled>,
+    /// Set while Stripe refuses to list the account's keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Up to when Stripe's own record of events was read.
     #[serde(default)]
     pub events_read_to: Option<Timestamp>,
@@ -71,6 +74,15 @@ pub struct Reconciled {
     pub at: Timestamp,
     /// How many differences stand: what was set right is not counted.
     pub drift: u32,
+}
+
+/// How long Stripe has refused to list the account's keys: to this app, for this account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Since when, without a list in between.
+    pub since: Timestamp,
+    /// How often.
+    pub times: u32,
 }
 
 /// Whether the app is installed on the account.
@@ -127,6 +139,8 @@ pub enum HoldReason {
     NoAnswer,
     /// The vault could not be reached, so the key could not be opened yet.
     VaultUnavailable,
+    /// Several keys in a row came without a secret.
+    SecretLost,
     /// The sandbox went live: the keys are on the owner's live account now.
     MovedToLive,
 }
@@ -141,6 +155,7 @@ impl HoldReason {
             Self::ModeMismatch => "mode_mismatch",
             Self::NoAnswer => "no_answer",
             Self::VaultUnavailable => "vault_unavailable",
+            Self::SecretLost => "secret_lost",
             Self::MovedToLive => "moved_to_live",
         }
     }
@@ -161,6 +176,7 @@ impl Account {
                 epoch: 0,
                 reconcile_at: Some(now.plus(Policy::RECONCILE_EVERY)),
                 reconciled: None,
+                refused: None,
                 events_read_to: Some(now),
                 paused_since: None,
             },
@@ -196,6 +212,23 @@ impl Account {
             .values()
             .filter(|pair| now.since(pair.made_at) < Policy::PAIR_AGE)
             .max_by_key(|pair| pair.made_at)
+    }
+
+    /// Whether a key is sealed to this pair, or one that was asked for will be.
+    pub fn uses_pair(&self, kid: &Kid) -> bool {
+        self.generations.values().any(|state| match state {
+            State::Requested { intent } => intent.kid.as_ref() == Some(kid),
+            State::Issued { .. }
+            | State::Proven { .. }
+            | State::Current { .. }
+            | State::Retiring { .. }
+            | State::Undecryptable { .. }
+            | State::NeedsOperator { .. }
+            | State::Ended { .. } => match state.material() {
+                Some(Material::Sealed(sealed)) => sealed.kid == *kid,
+                Some(Material::Publishable(_)) | None => false,
+            },
+        })
     }
 
     /// Whether the holder of some earlier token may still be acting.

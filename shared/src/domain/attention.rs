@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::account::{Account, Status};
+use super::account::{Account, Head, Status};
 use super::lifecycle::State;
 use super::policy::Policy;
 use super::slot::Slot;
@@ -16,14 +16,20 @@ pub fn is_reminder_due(account: &Account, from: Timestamp, now: Timestamp) -> bo
             .slots
             .keys()
             .filter_map(|slot| needs_operator(account, slot))
+            .chain(out_of_reach(&account.head))
             .min()
             .is_some_and(|since| since <= now && last_reminder(since, now) >= from)
 }
 
 /// The last instant by `now` that is a whole number of days after `since`.
-pub(super) fn last_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
+fn last_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
     let days = now.since(since).as_secs() / Policy::REMIND_EVERY.as_secs();
     since.plus(Duration::from_secs(days * Policy::REMIND_EVERY.as_secs()))
+}
+
+/// When what asks a person since `since` is next counted.
+pub(super) fn next_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
+    if since > now { since } else { last_reminder(since, now).plus(Policy::REMIND_EVERY) }
 }
 
 /// A slot asks a person after one generation that nothing could be done for, or two that do not open: since
@@ -48,4 +54,45 @@ pub fn needs_operator(account: &Account, slot: &Slot) -> Option<Timestamp> {
         }
     }
     None
+}
+
+/// Since when an account counts as out of reach: Stripe has refused to list its keys for a day, again and again.
+/// The app was uninstalled and nobody told us, or it lost a permission. Which of the two, no refusal says; so
+/// nothing is ended, and a person is asked.
+pub fn out_of_reach(head: &Head) -> Option<Timestamp> {
+    let refused = head.refused.filter(|refused| refused.times >= LEAST_REFUSALS)?;
+    Some(refused.since.plus(Policy::REMIND_EVERY))
+}
+
+/// Fewer refusals than this are somebody's bad hour.
+const LEAST_REFUSALS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::Refused;
+    use crate::domain::id::AccountId;
+    use crate::domain::slot::{AccountRef, Mode};
+
+    fn hour(hours: i64) -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000 + hours * 3600).unwrap()
+    }
+
+    #[test]
+    fn an_account_is_out_of_reach_after_a_day_of_refusals_and_is_counted_once_a_day() {
+        let at = AccountRef::new(Mode::Live, AccountId::parse("acct_1").unwrap());
+        let mut account = Account::new(at, hour(0));
+        let reminders = |account: &Account| {
+            let due = |now: &i64| is_reminder_due(account, hour(now - 1).plus(SECOND), hour(*now));
+            (0..=73).filter(due).collect::<Vec<i64>>()
+        };
+        account.head.refused = Some(Refused { since: hour(1), times: 2 });
+        assert!(reminders(&account).is_empty());
+        account.head.refused = Some(Refused { since: hour(1), times: 3 });
+        assert_eq!(reminders(&account), [25, 49, 73]);
+        account.head.status = Status::Uninstalled { at: hour(2) };
+        assert!(reminders(&account).is_empty(), "what is known to be uninstalled asks nobody");
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
 }

@@ -12,6 +12,7 @@ use super::account::Account;
 use super::id::KeyId;
 use super::intent::is_note_of;
 use super::lifecycle::{Ending, State};
+use super::recovery::may_be_lost;
 use super::slot::{Generation, Kind, Slot};
 use super::time::Timestamp;
 
@@ -62,6 +63,8 @@ pub enum Drift {
     Alive,
     /// Active there with our note of this slot, unknown here.
     Orphan,
+    /// The same, and from a call that was given up for want of an answer: nobody has its secret.
+    Lost,
     /// Current here, and a day past the rotation that the policy wants.
     Overdue,
 }
@@ -75,6 +78,7 @@ impl Drift {
             Self::Dying => "dying",
             Self::Alive => "alive",
             Self::Orphan => "orphan",
+            Self::Lost => "lost",
             Self::Overdue => "overdue",
         }
     }
@@ -119,7 +123,10 @@ pub fn compare(account: &Account, listed: &[Listed], app: &str, now: Timestamp) 
         }
         match slot_of(account, key, app) {
             Some(slot) if is_orphan(account, slot, key, now) => compared.findings.push(Finding {
-                drift: Drift::Orphan,
+                drift: match may_be_lost(account, slot, key.created) {
+                    true => Drift::Lost,
+                    false => Drift::Orphan,
+                },
                 slot: slot.clone(),
                 generation: None,
                 key: key.key.clone(),
@@ -286,7 +293,7 @@ mod tests {
         assert_eq!(found(&account, &list, at(60)), [], "an expiry takes a while to show");
         assert_eq!(found(&account, &list, at(86_400)), [Drift::Alive]);
         let mut change = Change::of(account, at(86_400), Actor::Sweep);
-        assert!(change.adopt(&slot(), key("mk_1"), at(10 * 86_400)));
+        assert!(change.adopt(&slot(), key("mk_1"), at(10 * 86_400), Ending::Superseded));
         account = change.into_account();
         assert_eq!(found(&account, &list, at(2 * 86_400)), [], "not adopted a second time");
     }

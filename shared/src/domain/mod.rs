@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod orders;
 pub mod plan;
 pub mod policy;
+pub mod recovery;
 pub mod sandbox;
 pub mod sealed;
 pub mod secret;

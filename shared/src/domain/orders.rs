@@ -97,6 +97,19 @@ pub struct Standing {
     /// How far the accounts were woken for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summons: Option<Summons>,
+    /// How far the app's own record of events was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_record: Option<OwnRecord>,
+}
+
+/// How far the app's own record of events was read, and when that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnRecord {
+    /// Up to when it was read; `None`: not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_to: Option<Timestamp>,
+    /// When it is read again.
+    pub next_at: Timestamp,
 }
 
 impl Standing {

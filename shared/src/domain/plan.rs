@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, HoldReason, Status};
-use super::attention::{last_reminder, needs_operator};
+use super::attention::{needs_operator, next_reminder, out_of_reach};
 use super::id::Kid;
 use super::lifecycle::{Doom, DoomedBy, Ending, State};
 use super::orders::Orders;
 use super::policy::{OnUninstall, OnUserExpire, Policy, Strategy};
-use super::sealed::Material;
+use super::recovery;
 use super::slot::{Generation, Slot};
 use super::time::Timestamp;
 use super::window::{Waits, in_the_way};
@@ -47,6 +47,8 @@ pub enum Step {
     },
     /// Make the recorded call.
     Ask(Slot, Generation),
+    /// Make the recorded call once more, and where it is not answered, look for what became of it.
+    Recover(Slot, Generation),
     /// Open the key and see whether Stripe accepts it.
     Prove(Slot, Generation),
     /// Make it the slot's current key.
@@ -83,6 +85,8 @@ pub enum Because {
     KeyIsDoomed,
     /// An intent is recorded and its outcome is not.
     IntentIsOpen,
+    /// The same, for so long that the key which it may have rotated away is in danger.
+    AnswerIsOverdue,
     /// An answer is stored and was not opened.
     AnswerIsUnproven,
     /// A proven key waits for its place.
@@ -155,6 +159,9 @@ impl Rules<'_> {
 
     fn plan_reconciling(&self, plan: &mut Plan) {
         let head = &self.account.head;
+        if let Some(since) = out_of_reach(head) {
+            plan.wake(next_reminder(since, self.now));
+        }
         let is_stale = match self.orders.report_only {
             Some(since) => head.reconciled.is_none_or(|reconciled| reconciled.at < since),
             None => head.epoch < self.orders.epoch,
@@ -173,7 +180,7 @@ impl Rules<'_> {
         self.plan_acquiring(plan, slot);
         if let Some(since) = needs_operator(self.account, slot) {
             // Nothing is to be done then but to be seen: who waits for a person must not be forgotten (I7).
-            plan.wake(last_reminder(since, self.now).plus(Policy::REMIND_EVERY));
+            plan.wake(next_reminder(since, self.now));
         }
         if let Some((generation, State::Current { look_at, .. })) = self.account.current(slot) {
             plan.at(
@@ -207,7 +214,7 @@ impl Rules<'_> {
     /// The way of a slot to its key: at most one step, the first of these rules that applies.
     fn plan_acquiring(&self, plan: &mut Plan, slot: &Slot) {
         if let Some(hold) = self.account.slots.get(slot).and_then(|state| state.hold) {
-            match hold.until {
+            match recovery::held_until(self.policy, self.account, slot, hold) {
                 Some(until) if until <= self.now => {}
                 Some(until) => return plan.wake(until),
                 None => return,
@@ -215,8 +222,13 @@ impl Rules<'_> {
         }
         if let Some((generation, state)) = self.account.pending(slot) {
             return match state {
-                State::Requested { .. } => {
+                State::Requested { intent }
+                    if self.now < recovery::due_at(self.policy, self.account, slot, intent) =>
+                {
                     plan.now(Step::Ask(slot.clone(), generation), Because::IntentIsOpen);
+                }
+                State::Requested { .. } => {
+                    plan.now(Step::Recover(slot.clone(), generation), Because::AnswerIsOverdue);
                 }
                 State::Issued { .. } => {
                     plan.now(Step::Prove(slot.clone(), generation), Because::AnswerIsUnproven);
@@ -273,7 +285,9 @@ impl Rules<'_> {
             Some(at) => (at, Because::RotationIsDue),
             None => return,
         };
-        if at <= self.now && !is_condemned && !asked {
+        // What may be dying of a rotation of ours is no new rotation.
+        let is_begun = recovery::may_be_rotated_by_us(self.account, slot, generation);
+        if at <= self.now && !is_condemned && !asked && !is_begun {
             if self.orders.holds_rotations || self.account.head.paused_since.is_some() {
                 return plan.wake(self.now.plus(Policy::HELD_BACK));
             }
@@ -284,6 +298,8 @@ impl Rules<'_> {
             }
         }
         let from = match self.policy.strategy() {
+            // Stripe may count it as rotated already: its successor is created, whatever became of that.
+            Strategy::Rotate if is_begun => None,
             Strategy::Rotate => Some(generation),
             Strategy::CreateThenExpire => None,
         };
@@ -323,7 +339,7 @@ impl Rules<'_> {
 
     fn plan_shredding(&self, plan: &mut Plan) {
         for (kid, pair) in &self.account.pairs {
-            if self.account.generations.values().any(|state| uses(state, kid)) {
+            if self.account.uses_pair(kid) {
                 continue;
             }
             let unused_from = match self.account.head.status {
@@ -345,24 +361,9 @@ fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
             | HoldReason::LimitReached
             | HoldReason::ModeMismatch
             | HoldReason::NoAnswer
-            | HoldReason::VaultUnavailable => false,
+            | HoldReason::VaultUnavailable
+            | HoldReason::SecretLost => false,
         })
-}
-
-fn uses(state: &State, kid: &Kid) -> bool {
-    match state {
-        State::Requested { intent } => intent.kid.as_ref() == Some(kid),
-        State::Issued { .. }
-        | State::Proven { .. }
-        | State::Current { .. }
-        | State::Retiring { .. }
-        | State::Undecryptable { .. }
-        | State::NeedsOperator { .. }
-        | State::Ended { .. } => match state.material() {
-            Some(Material::Sealed(sealed)) => sealed.kid == *kid,
-            Some(Material::Publishable(_)) | None => false,
-        },
-    }
 }
 
 impl Plan {

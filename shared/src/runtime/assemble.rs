@@ -90,7 +90,7 @@ pub async fn webhook(lookup: &dyn Fn(&str) -> Option<String>) -> Result<WebhookP
     let aws = Aws::from_settings(lookup)?;
     let clock = Clock::system();
     let id = settings.required("KEYSTEWARD_WEBHOOK_SECRET_ID")?;
-    let store = Store::new(&aws, settings.required("KEYSTEWARD_TABLE")?);
+    let store = Store::for_events(&aws, settings.required("KEYSTEWARD_TABLE")?);
     let (secrets, ()) = tokio::join!(
         SigningSecrets::from_secrets_manager(aws.clone(), id, clock.now()),
         aws.connect(aws::Service::DynamoDb),

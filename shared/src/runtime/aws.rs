@@ -4,8 +4,10 @@
 //! refuses to guess the rest: profiles, instance metadata and web identity are `aws-config`'s business,
 //! which costs a cold start time and a second root store.
 
+mod calls;
 mod finder;
 mod in_process;
+mod roots;
 
 use std::error::Error;
 use std::fmt;
@@ -26,13 +28,12 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_types::SdkConfig;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
+pub(crate) use self::calls::Calls;
 use self::finder::Finding;
 pub use self::finder::{Finder, Found};
 use crate::class::Class;
@@ -48,13 +49,26 @@ pub struct Aws {
     secrets_manager: Option<String>,
 }
 
-/// A service to which connections can be opened before they are needed.
+/// A service that is called, or to which a connection is opened before it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     /// The table.
     DynamoDb,
     /// The key that wraps private keys.
     Kms,
+    /// The two secrets of the bundle.
+    SecretsManager,
+}
+
+impl Service {
+    /// As it stands in host names, and in the scope of a signature.
+    fn name(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "dynamodb",
+            Self::Kms => "kms",
+            Self::SecretsManager => "secretsmanager",
+        }
+    }
 }
 
 /// Why the settings do not lead to AWS. Names the variable, never its value.
@@ -131,7 +145,7 @@ impl Aws {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let endpoint = |name| lookup(name).map(|url| checked(name, url)).transpose();
         let region = region(&lookup)?;
-        let mut roots = TrustStore::empty().with_pem_certificate(compiled_in_roots(&region));
+        let mut roots = TrustStore::empty().with_pem_certificate(roots::compiled_in(&region));
         if let Some(path) = lookup("AWS_CA_BUNDLE") {
             let pem = std::fs::read(path).map_err(AwsSettingsError::CaBundleUnreadable)?;
             check_bundle(&pem)?;
@@ -151,19 +165,24 @@ impl Aws {
     /// The way to emulators at one plain `http` endpoint: made-up credentials, region `us-east-1`, no
     /// root of trust at all, so that nothing reached this way can be taken for AWS.
     pub fn local(endpoint: &str) -> Result<Self, AwsSettingsError> {
+        Self::local_as(endpoint, "us-east-1")
+    }
+
+    /// As [`Aws::local`], with signatures for another region.
+    pub fn local_as(endpoint: &str, region: &str) -> Result<Self, AwsSettingsError> {
         let endpoint = checked("the local endpoint", endpoint.to_owned())?;
-        Ok(Self::made_up(connector(TrustStore::empty())?, endpoint))
+        Ok(Self::made_up(connector(TrustStore::empty())?, endpoint, region))
     }
 
     /// The way to an emulator within this process. Nothing reached this way can be taken for AWS either.
     pub fn within(emulator: InProcess) -> Self {
-        Self::made_up(in_process::connector(emulator), "http://localhost".to_owned())
+        Self::made_up(in_process::connector(emulator), "http://localhost".to_owned(), "us-east-1")
     }
 
-    fn made_up(connector: SharedHttpConnector, endpoint: String) -> Self {
+    fn made_up(connector: SharedHttpConnector, endpoint: String, region: &str) -> Self {
         let credentials = Credentials::new("local", "local", None, None, "local");
         let credentials = SharedCredentialsProvider::new(credentials);
-        let shared = shared("us-east-1".to_owned(), credentials, &connector, Some(endpoint));
+        let shared = shared(region.to_owned(), credentials, &connector, Some(endpoint));
         Self { shared, connector, dynamodb: None, kms: None, secrets_manager: None }
     }
 
@@ -183,18 +202,35 @@ impl Aws {
         let _ = tokio::time::timeout(GREETING_TIMEOUT, greeting).await;
     }
 
-    /// Where the SDK will look for a service.
+    /// Where a service is, as the SDK would find it.
     fn address(&self, service: Service) -> String {
-        let (name, own) = match service {
-            Service::DynamoDb => ("dynamodb", &self.dynamodb),
-            Service::Kms => ("kms", &self.kms),
+        let own = match service {
+            Service::DynamoDb => &self.dynamodb,
+            Service::Kms => &self.kms,
+            Service::SecretsManager => &self.secrets_manager,
         };
         if let Some(endpoint) = own.as_deref().or(self.shared.endpoint_url()) {
             return endpoint.to_owned();
         }
         let region = self.shared.region().map_or("", Region::as_ref);
-        let suffix = if is_in_china(region) { "amazonaws.com.cn" } else { "amazonaws.com" };
-        format!("https://{name}.{region}.{suffix}")
+        let other = SUFFIXES.iter().find(|(prefix, _)| region.starts_with(prefix));
+        let suffix = other.map_or("amazonaws.com", |(_, suffix)| suffix);
+        format!("https://{}.{region}.{suffix}", service.name())
+    }
+
+    /// The way to call DynamoDB by single operations.
+    pub(crate) fn table(&self) -> Calls {
+        Calls::new(self, Service::DynamoDb)
+    }
+
+    /// The way to call KMS.
+    pub(crate) fn kms(&self) -> Calls {
+        Calls::new(self, Service::Kms)
+    }
+
+    /// The way to call Secrets Manager.
+    pub(crate) fn secrets_manager(&self) -> Calls {
+        Calls::new(self, Service::SecretsManager)
     }
 
     /// A client of DynamoDB.
@@ -204,24 +240,6 @@ impl Aws {
             config.set_endpoint_url(self.dynamodb.clone());
         }
         aws_sdk_dynamodb::Client::from_conf(config.build())
-    }
-
-    /// A client of KMS.
-    pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
-        let mut config = aws_sdk_kms::config::Builder::from(&self.shared);
-        if self.kms.is_some() {
-            config.set_endpoint_url(self.kms.clone());
-        }
-        aws_sdk_kms::Client::from_conf(config.build())
-    }
-
-    /// A client of Secrets Manager.
-    pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        let mut config = aws_sdk_secretsmanager::config::Builder::from(&self.shared);
-        if self.secrets_manager.is_some() {
-            config.set_endpoint_url(self.secrets_manager.clone());
-        }
-        aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 }
 
@@ -278,35 +296,6 @@ fn shared(
     config.build()
 }
 
-/// Amazon's roots as the SDK takes them: PEM. They travel in the binary, as those of the Stripe client
-/// do, so that what is trusted does not depend on the image that the code happens to run on.
-///
-/// Every AWS endpoint's certificate comes from them; for China, where that is not documented, Mozilla's
-/// other roots are added. Each root costs a start the time to parse it.
-/// Source: <https://docs.aws.amazon.com/acm/latest/userguide/acm-concepts.html#concept-amazontrust>
-fn compiled_in_roots(region: &str) -> String {
-    let mut pem = String::new();
-    let chosen = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .filter(|root| is_in_china(region) || is_of_amazon(root));
-    for root in chosen {
-        pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        STANDARD.encode_string(root, &mut pem);
-        pem.push_str("\n-----END CERTIFICATE-----\n");
-    }
-    pem
-}
-
-/// A root names its issuer, itself, within the first part of the certificate.
-fn is_of_amazon(root: &[u8]) -> bool {
-    let head = root.get(..HEAD).unwrap_or(root);
-    AMAZON.iter().any(|name| head.windows(name.len()).any(|part| part == *name))
-}
-
-fn is_in_china(region: &str) -> bool {
-    region.starts_with("cn-")
-}
-
 /// Parses the bundle the way the SDK's HTTP client will: that one panics on what it cannot parse.
 fn check_bundle(pem: &[u8]) -> Result<(), AwsSettingsError> {
     let mut roots = RootCertStore::empty();
@@ -327,10 +316,15 @@ fn checked(name: &'static str, url: String) -> Result<String, AwsSettingsError> 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A start waits no longer for a connection that it could do without.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
-const AMAZON: [&[u8]; 2] =
-    [b"Amazon Root CA ", b"Starfield Services Root Certificate Authority - G2"];
-/// Version, serial number, algorithm, and the longest issuer there is among Amazon's.
-const HEAD: usize = 400;
+/// How host names end in the partitions that are not the public one, by how their regions begin.
+const SUFFIXES: [(&str, &str); 6] = [
+    ("cn-", "amazonaws.com.cn"),
+    ("eusc-", "amazonaws.eu"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+    ("us-isof-", "csp.hci.ic.gov"),
+];
 /// Three attempts and their pauses stay below the webhook's patience and a function's time limit.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The SDK's standard: one call and two repeats, behind its own token bucket.
@@ -341,6 +335,8 @@ mod tests {
     use std::collections::HashMap;
 
     use aws_sdk_dynamodb::error::SdkError;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
 
@@ -405,26 +401,30 @@ mod tests {
         assert!(load().is_ok());
     }
 
-    #[test]
-    fn the_compiled_in_roots_are_amazons_five_and_everybodys_in_china() {
-        for (region, count) in
-            [("eu-central-1", 5), ("cn-north-1", webpki_root_certs::TLS_SERVER_ROOT_CERTS.len())]
-        {
-            let pem = compiled_in_roots(region);
-            assert!(check_bundle(pem.as_bytes()).is_ok(), "{region}");
-            assert_eq!(pem.matches("BEGIN").count(), count, "{region}");
-        }
-    }
-
     #[tokio::test]
-    async fn connections_are_opened_to_where_the_sdk_goes() {
-        use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
-        for region in ["eu-central-1", "us-gov-west-1", "cn-north-1"] {
-            let params = Params::builder().region(region.to_owned()).build().unwrap();
-            let resolver = DefaultResolver::new();
-            let endpoint = resolver.resolve_endpoint(&params).await.unwrap();
+    async fn a_service_is_where_its_sdk_finds_it_in_every_partition() {
+        for region in [
+            "eu-central-1",
+            "us-gov-west-1",
+            "cn-north-1",
+            "eusc-de-east-1",
+            "us-iso-east-1",
+            "us-isob-east-1",
+            "eu-isoe-west-1",
+            "us-isof-south-1",
+        ] {
             let aws = Aws::from_settings(settings(&[("AWS_REGION", region)])).unwrap();
-            assert_eq!(aws.address(Service::DynamoDb), endpoint.url());
+            macro_rules! found {
+                ($sdk:ident) => {{
+                    use $sdk::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+                    let params = Params::builder().region(region.to_owned()).build().unwrap();
+                    let found = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
+                    found.url().to_owned()
+                }};
+            }
+            assert_eq!(aws.address(Service::DynamoDb), found!(aws_sdk_dynamodb));
+            assert_eq!(aws.address(Service::Kms), found!(aws_sdk_kms));
+            assert_eq!(aws.address(Service::SecretsManager), found!(aws_sdk_secretsmanager));
         }
         let own = settings(&[
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),

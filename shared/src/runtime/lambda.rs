@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::Write as _;
+use std::sync::LazyLock;
 
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
@@ -90,8 +91,9 @@ pub struct Ended(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Writes the metrics of one invocation, if there are any, as one line that no other comes into.
 fn write(line: &Line) {
-    let origin = Origin::of_function(environment("AWS_LAMBDA_FUNCTION_NAME").as_deref());
-    if let Some(mut text) = line.render(&origin, Clock::system().now()) {
+    static ORIGIN: LazyLock<Origin> =
+        LazyLock::new(|| Origin::of_function(environment("AWS_LAMBDA_FUNCTION_NAME").as_deref()));
+    if let Some(mut text) = line.render(&ORIGIN, Clock::system().now()) {
         text.push('\n');
         // With standard output gone there is nobody left to tell.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -119,7 +121,8 @@ where
     B: Future<Output = Metered<Result<(), Failed>>> + Send,
 {
     let handler = service_fn(|request: lambda_http::Request| {
-        let is_http = matches!(request.request_context(), RequestContext::ApiGatewayV2(_));
+        let is_http =
+            matches!(request.request_context_ref(), Some(RequestContext::ApiGatewayV2(_)));
         let (answer, handled) = if is_http {
             (Some(respond(plain(request))), None)
         } else {

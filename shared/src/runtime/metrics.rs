@@ -9,13 +9,14 @@
 //! bounded however many accounts it keeps. Reasons and statuses are part of the name, since a line has one
 //! value for a dimension and a sweep has many reasons.
 
+mod document;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Map, Value, json};
-
 use crate::domain::time::Timestamp;
 use crate::fault::Fault;
+use document::Document;
 
 /// What is counted, or measured where [`Metric::is_level`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,18 +237,34 @@ impl Metric {
 
 /// The metrics of one invocation. Empty, it is not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line(BTreeMap<Metric, u64>);
+pub struct Line {
+    counts: BTreeMap<Metric, u64>,
+    warning: Option<Warning>,
+}
+
+/// What is to be found in the log beside a count, in the members that a line of the log has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Warning {
+    message: &'static str,
+    reason: String,
+}
 
 impl Line {
     /// One thing happened.
     pub fn one(metric: Metric) -> Self {
-        Self(BTreeMap::from([(metric, 1)]))
+        Self { counts: BTreeMap::from([(metric, 1)]), warning: None }
     }
 
     /// Adds a count, zero too: it is then said that there was none. Of a level the larger value stays.
     pub fn add(&mut self, metric: Metric, value: u64) {
-        let kept = self.0.entry(metric).or_default();
+        let kept = self.counts.entry(metric).or_default();
         *kept = if metric.is_level() { value.max(*kept) } else { kept.saturating_add(value) };
+    }
+
+    /// Warns in the line itself, which is written in any case: what anybody may bring about as often as they
+    /// like costs one line, not two. Goes along with a metric; the last warning stays.
+    pub fn warn(&mut self, message: &'static str, reason: &impl ToString) {
+        self.warning = Some(Warning { message, reason: reason.to_string() });
     }
 
     /// Counts a fault: by its name, and with the others when it stays until somebody acts.
@@ -267,46 +284,26 @@ impl Line {
 
     /// Takes in another line.
     pub fn absorb(&mut self, other: Self) {
-        for (metric, value) in other.0 {
+        for (metric, value) in other.counts {
             self.add(metric, value);
         }
+        self.warning = other.warning.or(self.warning.take());
     }
 
     /// What a metric has come to; `None` when nothing is said of it.
     pub fn value(&self, metric: Metric) -> Option<u64> {
-        self.0.get(&metric).copied()
+        self.counts.get(&metric).copied()
     }
 
     /// The JSON line, without its end; `None` when there is nothing to say.
     ///
     /// `origin` becomes the one dimension and, beside it, a field that logs can be searched by.
     pub fn render(&self, origin: &Origin, now: Timestamp) -> Option<String> {
-        if self.0.is_empty() {
+        if self.counts.is_empty() {
             return None;
         }
-        let metrics: Vec<Value> = self
-            .0
-            .keys()
-            .map(|metric| json!({ "Name": metric.name(), "Unit": metric.unit() }))
-            .collect();
-        let mut line = Map::new();
-        line.insert(
-            "_aws".to_owned(),
-            json!({
-                "Timestamp": now.millis(),
-                "CloudWatchMetrics": [{
-                    "Namespace": NAMESPACE,
-                    "Dimensions": [[DIMENSION]],
-                    "Metrics": metrics,
-                }],
-            }),
-        );
-        line.insert(DIMENSION.to_owned(), json!(origin.stack));
-        line.insert("Function".to_owned(), json!(origin.function));
-        for (metric, value) in &self.0 {
-            line.insert(metric.name().to_owned(), json!(value));
-        }
-        Some(Value::Object(line).to_string())
+        // Serialising texts and numbers into memory cannot fail.
+        serde_json::to_string(&Document { line: self, origin, now }).ok()
     }
 }
 

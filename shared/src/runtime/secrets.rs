@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_secretsmanager::operation::get_secret_value::{
+    GetSecretValue, GetSecretValueError, GetSecretValueInput, GetSecretValueOutput,
+};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -153,18 +156,19 @@ impl SigningSecrets {
         {
             return Ok(Reading { secrets: secrets.clone(), fault: None });
         }
-        let (secrets, fault): (Arc<[SecretToken]>, _) =
-            match (fetch_webhook_secret(aws, id).await, last) {
-                (Ok(secrets), _) => (secrets.into(), None),
-                (Err(error), Some((_, secrets))) => {
-                    tracing::warn!(
-                        error = chain(&error),
-                        "the signing secrets could not be read again"
-                    );
-                    (secrets, Some(error.fault()))
-                }
-                (Err(error), None) => return Err(error),
-            };
+        // In a box: a call of the SDK takes kilobytes, and hardly ever is there one.
+        let read = Box::pin(fetch_webhook_secret(aws, id)).await;
+        let (secrets, fault): (Arc<[SecretToken]>, _) = match (read, last) {
+            (Ok(secrets), _) => (secrets.into(), None),
+            (Err(error), Some((_, secrets))) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the signing secrets could not be read again"
+                );
+                (secrets, Some(error.fault()))
+            }
+            (Err(error), None) => return Err(error),
+        };
         if let Ok(mut last) = self.last.lock() {
             *last = Some((now, secrets.clone()));
         }
@@ -174,9 +178,13 @@ impl SigningSecrets {
 
 const READ_AGAIN: Duration = Duration::from_secs(300);
 
+type Refused = SdkError<GetSecretValueError>;
+
 async fn fetch(aws: &Aws, id: &str) -> Result<Zeroizing<String>, SecretError> {
-    let answer = aws.secrets_manager().get_secret_value().secret_id(id).send().await;
-    let answer = answer.map_err(|error| match error.code() {
+    let asked = GetSecretValueInput::builder().secret_id(id).build();
+    let asked = asked.map_err(|error| SecretError::Read(Box::new(error)))?;
+    let answer = aws.secrets_manager().call(GetSecretValue::new(), asked).await;
+    let answer: GetSecretValueOutput = answer.map_err(|error: Refused| match error.code() {
         // The second is what a secret that is marked for deletion answers.
         Some("ResourceNotFoundException" | "InvalidRequestException") => {
             SecretError::Missing(Box::new(error))

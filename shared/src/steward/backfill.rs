@@ -7,13 +7,14 @@
 use super::{Error, Steward};
 use crate::domain::account::Change;
 use crate::domain::backlog::{Backlog, Window};
-use crate::domain::event::{Notification, Topic};
-use crate::domain::orders::Orders;
+use crate::domain::event::Notification;
+use crate::domain::id::AccountId;
+use crate::domain::orders::{Orders, OwnRecord, Standing};
 use crate::domain::policy::Policy;
-use crate::domain::slot::AccountRef;
+use crate::domain::slot::{AccountRef, Mode};
 use crate::domain::time::Timestamp;
 use crate::runtime::log::chain;
-use crate::stripe::EventQuery;
+use crate::stripe::{EventQuery, FullEvent};
 
 impl Steward {
     /// Reads Stripe's record of the account's events as far as one run may, and moves the cursor as far as
@@ -51,6 +52,39 @@ impl Steward {
         }
     }
 
+    /// Reads the app's own record hourly: events of claimable sandboxes are in it, and in no account's. The
+    /// cursor is in the bundle's own row. A failure leaves it where it is, and stops nothing.
+    pub(crate) async fn back_fill_own(&self, standing: &Standing) -> Result<(), Error> {
+        let now = self.clock.now();
+        let record = standing.own_record;
+        // Sandboxes are test mode's, whatever becomes of them.
+        if !self.stripe.serves(Mode::Test) || record.is_some_and(|record| record.next_at > now) {
+            return Ok(());
+        }
+        let mut backlog = Backlog::since(record.and_then(|record| record.read_to), now);
+        for _ in 0..WINDOWS_A_RUN {
+            let Some(window) = backlog.window() else { break };
+            match self.read_own_window(window, now).await {
+                Ok(is_whole) => backlog.read(window, is_whole),
+                Err(error) => {
+                    tracing::warn!(
+                        class = error.class().as_str(),
+                        error = chain(&error),
+                        "the app's own record of events could not be read to its end"
+                    );
+                    break;
+                }
+            }
+        }
+        let (read_to, next_at) = (Some(backlog.read_to()), now.plus(Policy::LOOK_AGAIN));
+        let order = |standing: &mut Standing| {
+            let before = standing.own_record.and_then(|record| record.read_to);
+            standing.own_record = Some(OwnRecord { read_to: before.max(read_to), next_at });
+        };
+        self.give_order(order).await?;
+        Ok(())
+    }
+
     /// Puts down what matters of one window; answers whether that was all of it.
     async fn read_window(
         &self,
@@ -58,19 +92,50 @@ impl Steward {
         window: Window,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let limit = Backlog::limit(window);
-        let Window { from, to } = window;
-        let query = EventQuery { types: &TYPES, from: Some(from), to: Some(to), limit };
+        // An event of a sandbox may be its account's.
+        let types = if at.mode == Mode::Test {
+            [&TYPES[..], &OF_SANDBOXES].concat()
+        } else {
+            TYPES.to_vec()
+        };
+        let query = query(&types, window);
         let events = self.stripe.events(at, &query).await.map_err(Error::Event)?;
-        let is_whole = events.len() < limit;
+        let is_whole = events.len() < query.limit;
         for event in events {
-            let Some(topic) = Topic::of_type(&event.event_type) else { continue };
-            let account = at.clone();
-            let event = Notification { id: event.id, account, created: event.created, topic };
-            self.store.put_event(&event, now).await?;
+            self.put_down(event, at.clone(), now).await?;
         }
         Ok(is_whole)
     }
+
+    async fn read_own_window(&self, window: Window, now: Timestamp) -> Result<bool, Error> {
+        let query = query(&OF_SANDBOXES, window);
+        let events = self.stripe.own_events(Mode::Test, &query).await.map_err(Error::Event)?;
+        let is_whole = events.len() < query.limit;
+        for event in events {
+            // As the webhook names it: the row is one and the same.
+            let id = event.account.clone().unwrap_or_else(AccountId::own);
+            self.put_down(event, AccountRef::new(Mode::Test, id), now).await?;
+        }
+        Ok(is_whole)
+    }
+
+    async fn put_down(
+        &self,
+        event: FullEvent,
+        account: AccountRef,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if let Some(topic) = event.topic() {
+            let event = Notification { id: event.id, account, created: event.created, topic };
+            self.store.put_event(&event, now).await?;
+        }
+        Ok(())
+    }
+}
+
+fn query<'a>(types: &'a [&'a str], window: Window) -> EventQuery<'a> {
+    let Window { from, to } = window;
+    EventQuery { types, from: Some(from), to: Some(to), limit: Backlog::limit(window) }
 }
 
 /// What is asked for: at most 20 types a query. v1 events have these names in their thin form; their
@@ -85,6 +150,15 @@ const TYPES: [&str; 9] = [
     "v1.account.application.authorized",
     "v1.account.application.deauthorized",
     "v1.account.updated",
+];
+
+/// Events of claimable sandboxes.
+const OF_SANDBOXES: [&str; 5] = [
+    "v2.core.claimable_sandbox.created",
+    "v2.core.claimable_sandbox.claimed",
+    "v2.core.claimable_sandbox.updated",
+    "v2.core.claimable_sandbox.expiring",
+    "v2.core.claimable_sandbox.expired",
 ];
 
 /// How many lists one run reads: within the lease even where Stripe is slow. The rest follows in an hour.

@@ -9,6 +9,9 @@ use crate::domain::id::KeyId;
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
 use crate::domain::plan::Because;
 use crate::domain::policy::{OnUserExpire, Policy};
+use crate::domain::recovery::{
+    may_be_rotated_by_us, may_have_died_of_us, unanswered_rotation_ends,
+};
 use crate::domain::slot::{Generation, Slot};
 use crate::stripe::{ApiKey, KeyStatus, Refusal};
 
@@ -52,13 +55,10 @@ impl Steward {
             Ok(ApiKey { expires_at: Some(at), .. })
                 if at > now && matches!(state, Some(State::Current { doom: None, .. })) =>
             {
-                let doom = Doom { at, by: DoomedBy::SomebodyElse };
-                change.apply(
-                    slot,
-                    generation,
-                    Happened::Doomed(doom),
-                    Some(Because::KeyIsDoomed),
-                )?;
+                let by_us = may_be_rotated_by_us(change.account(), slot, generation);
+                let by = if by_us { DoomedBy::LostAnswer } else { DoomedBy::SomebodyElse };
+                let doom = Happened::Doomed(Doom { at, by });
+                change.apply(slot, generation, doom, Some(Because::KeyIsDoomed))?;
             }
             Ok(_) => {}
             // Or this account cannot be asked any more: an uninstall that nobody told us of.
@@ -67,13 +67,21 @@ impl Steward {
             {
                 match self.is_dead(change, slot, generation).await {
                     Some(true) => self.ended_by_somebody(change, slot, generation)?,
+                    Some(false) if error.refusal() == Some(&Refusal::NotFound) => {
+                        doom_if_rotated_by_us(change, slot, generation)?;
+                    }
                     Some(false) => {}
                     None => return Ok(false),
                 }
             }
             Err(error) => {
                 self.report(&error, slot, generation);
-                return Ok(false);
+                // A key that our own rotation may have ended is not served on for want of Stripe's word.
+                let is_in_doubt = may_be_rotated_by_us(change.account(), slot, generation);
+                if !is_in_doubt || self.is_dead(change, slot, generation).await != Some(true) {
+                    return Ok(false);
+                }
+                self.ended_by_somebody(change, slot, generation)?;
             }
         }
         Ok(true)
@@ -89,9 +97,11 @@ impl Steward {
     ) -> Result<(), Error> {
         let now = change.now();
         let state = change.account().generations.get(&(slot.clone(), generation)).cloned();
+        let by_us = may_have_died_of_us(change.account(), slot, generation, now);
         let why = match state {
             Some(State::Retiring { ending, .. }) => ending,
             Some(State::Current { doom: Some(_), .. }) => Ending::Expired,
+            Some(State::Current { .. }) if by_us => Ending::Expired,
             Some(State::Ended { .. }) | None => return Ok(()),
             Some(_) => Ending::RevokedByUser,
         };
@@ -103,9 +113,8 @@ impl Steward {
         )?;
         let is_revoked = match state {
             // What we lost ourselves, nobody has to allow us to repair.
-            Some(State::Current { doom, .. }) => {
-                doom.is_none_or(|doom| doom.by == DoomedBy::SomebodyElse)
-            }
+            Some(State::Current { doom: None, .. }) => !by_us,
+            Some(State::Current { doom: Some(doom), .. }) => doom.by == DoomedBy::SomebodyElse,
             Some(
                 State::Issued { predecessor_dies_at, .. }
                 | State::Proven { predecessor_dies_at, .. },
@@ -122,5 +131,22 @@ impl Steward {
             hold_for_somebody(change, slot);
         }
         Ok(())
+    }
+}
+
+/// A key that works and is not there under its name: our own rotation has taken effect, whose answer is missing.
+fn doom_if_rotated_by_us(
+    change: &mut Change,
+    slot: &Slot,
+    generation: Generation,
+) -> Result<(), Error> {
+    let is_spared =
+        matches!(change.account().current(slot), Some((_, State::Current { doom: None, .. })));
+    match unanswered_rotation_ends(change.account(), slot).filter(|_| is_spared) {
+        Some(at) => {
+            let doom = Happened::Doomed(Doom { at, by: DoomedBy::LostAnswer });
+            Ok(change.apply(slot, generation, doom, Some(Because::KeyIsDoomed))?)
+        }
+        None => Ok(()),
     }
 }

@@ -6,10 +6,11 @@ use super::steps::rotated_by;
 use super::{Error, Steward};
 use crate::domain::account::{Change, Hold, HoldReason};
 use crate::domain::breaker::Outcome;
-use crate::domain::intent::{Asking, How, Intent, PublicKey, is_note_of};
+use crate::domain::intent::{Asking, Intent, PublicKey};
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State, Trouble};
 use crate::domain::plan::Because;
 use crate::domain::policy::Policy;
+use crate::domain::recovery::{lost_in_a_row, predecessor_dies_at};
 use crate::domain::sealed::{Material, Sealed};
 use crate::domain::slot::{Generation, Kind, Slot};
 use crate::domain::time::Timestamp;
@@ -158,7 +159,7 @@ impl Steward {
 
     /// A live key that nobody can read: it is ended and the next generation takes over. Where it came
     /// by rotation, the current key is doomed with it.
-    fn secret_is_lost(
+    pub(super) fn secret_is_lost(
         &self,
         change: &mut Change,
         slot: &Slot,
@@ -169,6 +170,11 @@ impl Steward {
     ) -> Result<(), Error> {
         let lost = Happened::AnsweredWithoutSecret { key: key.id, at: change.now() };
         change.apply(slot, generation, lost, Some(because))?;
+        if lost_in_a_row(change.account(), slot) >= LOST_IN_A_ROW {
+            // It will not come next time either; each try costs the user a key that lives for seconds.
+            self.alarm(change, slot, generation);
+            hold(change, slot, HoldReason::SecretLost, HOUR);
+        }
         doom_predecessor(change, slot, predecessor_dies_at(intent), DoomedBy::LostAnswer)
     }
 
@@ -217,7 +223,7 @@ impl Steward {
     }
 
     /// Nothing is known of the outcome: the same call is repeated later, until the budget is spent.
-    fn asked_in_vain(
+    pub(super) fn asked_in_vain(
         &self,
         change: &mut Change,
         slot: &Slot,
@@ -231,8 +237,8 @@ impl Steward {
             return Ok(());
         }
         self.give_up(change, slot, generation, Trouble::NoAnswer, because)?;
-        // One of the attempts may have taken effect.
-        doom_predecessor(change, slot, predecessor_dies_at(intent), DoomedBy::LostAnswer)
+        // One of the attempts may have taken effect, or none: the key that it was about says which.
+        look_soon(change, slot)
     }
 
     fn give_up(
@@ -245,78 +251,10 @@ impl Steward {
     ) -> Result<(), Error> {
         let given_up = Happened::GivenUp { at: change.now(), trouble };
         change.apply(slot, generation, given_up, Some(because))?;
+        // Nothing comes of waiting any more, and who asks is to be told so.
+        change.hold(slot, None);
         self.alarm(change, slot, generation);
         Ok(())
-    }
-
-    /// The key to rotate is not there to be rotated. Either an earlier attempt of ours did it and its
-    /// answer was lost, or somebody else ended or rotated the key.
-    async fn rotation_is_moot(
-        &self,
-        change: &mut Change,
-        slot: &Slot,
-        generation: Generation,
-        intent: &Intent,
-        may_be_ours: bool,
-        because: Because,
-    ) -> Result<(), Error> {
-        let now = change.now();
-        if may_be_ours {
-            match self.find_unread(change, slot, intent).await {
-                Ok(Some(key)) => {
-                    return self.secret_is_lost(change, slot, generation, intent, key, because);
-                }
-                // The list may be behind; give it a few looks before somebody else is blamed.
-                Ok(None) if intent.attempts > FRUITLESS_LOOKS => {}
-                Ok(None) | Err(_) => {
-                    return self.asked_in_vain(change, slot, generation, intent, because);
-                }
-            }
-        }
-        let given_up = Happened::Ended { at: now, why: Ending::Superseded };
-        change.apply(slot, generation, given_up, Some(because))?;
-        let Some((current, State::Current { key, .. })) =
-            change.account().current(slot).map(|(generation, state)| (generation, state.clone()))
-        else {
-            return Ok(());
-        };
-        if !self.look_at(change, slot, current, &key).await? {
-            hold(change, slot, HoldReason::NoAnswer, Policy::backoff(0));
-        } else if let Some((_, State::Current { doom: None, .. })) = change.account().current(slot)
-        {
-            // Stripe will not rotate it and does not say when it ends: it is replaced by a new one.
-            let doom = Doom { at: now.plus(self.policy.overlap()), by: DoomedBy::LostAnswer };
-            change.apply(slot, current, Happened::Doomed(doom), Some(Because::KeyIsDoomed))?;
-        }
-        Ok(())
-    }
-
-    /// A live key of this slot that Stripe has and no generation knows: found by our note (I4: only a
-    /// suspect until the caller acts on its id).
-    async fn find_unread(
-        &self,
-        change: &Change,
-        slot: &Slot,
-        intent: &Intent,
-    ) -> Result<Option<ApiKey>, stripe::Error> {
-        let account = change.account();
-        let Some(opened_at) = account.slots.get(slot).map(|state| state.opened_at) else {
-            return Ok(None);
-        };
-        let keys = self.stripe.list(&account.at, false).await?;
-        let is_suspect = |key: &ApiKey| {
-            let is_ours = key.note.as_deref().is_some_and(|text| is_note_of(text, slot, opened_at));
-            let is_known =
-                account.generations_of(slot).any(|(_, state)| state.key() == Some(&key.id));
-            is_ours && !is_known && key.created >= intent.asked_at && key.kind == slot.kind
-        };
-        for key in keys.into_iter().filter(is_suspect) {
-            // The user may have rotated the same key: the note is copied, the key is the user's.
-            if self.stripe.is_made_by_us(&account.at, &key.id).await? != Some(false) {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
     }
 
     /// Counts a failed call to Stripe and logs it once, without anything that Stripe said but its request id.
@@ -358,6 +296,7 @@ fn outcome_of(asked: &State) -> Option<Outcome> {
         | State::Retiring { .. }
         | State::NeedsOperator { .. }
         | State::Undecryptable { .. } => Some(Outcome::Failed),
+        State::Ended { why: Ending::Lost, .. } => Some(Outcome::Failed),
         State::Ended { .. } => None,
     }
 }
@@ -366,18 +305,6 @@ fn outcome_of(asked: &State) -> Option<Outcome> {
 pub(super) fn hold(change: &mut Change, slot: &Slot, why: HoldReason, pause: Duration) {
     let since = change.now();
     change.hold(slot, Some(Hold { why, since, until: Some(since.plus(pause)) }));
-}
-
-/// When Stripe ends the key that an intent rotates away, counted from when it was first asked: an earlier
-/// attempt may be the one that took effect.
-fn predecessor_dies_at(intent: &Intent) -> Option<Timestamp> {
-    match intent.how {
-        How::Create => None,
-        How::Rotate { overlap_minutes, .. } => {
-            let overlap = Duration::from_secs(u64::from(overlap_minutes) * 60);
-            Some(intent.asked_at.plus(overlap))
-        }
-    }
 }
 
 /// A key was rotated away for nothing: its successor is of no use and cannot be had by rotating again.
@@ -394,6 +321,15 @@ pub(super) fn doom_predecessor(
     Ok(change.apply(slot, current, doom, Some(Because::SecretIsLost))?)
 }
 
+/// Has Stripe asked soon what became of the slot's current key.
+pub(super) fn look_soon(change: &mut Change, slot: &Slot) -> Result<(), Error> {
+    let look_at = change.now().plus(Policy::backoff(0));
+    if let Some((current, _)) = change.account().current(slot) {
+        change.apply(slot, current, Happened::LookedAt { look_at }, None)?;
+    }
+    Ok(())
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
-/// How often a list is looked at before a key that is not in it counts as not there.
-const FRUITLESS_LOOKS: u32 = 3;
+/// How many keys may come without a secret, one after the other, before the slot waits.
+const LOST_IN_A_ROW: usize = 3;

@@ -12,6 +12,7 @@ mod orders;
 mod prove;
 mod provision;
 mod reconcile;
+mod recover;
 mod retire;
 mod steps;
 

@@ -150,3 +150,50 @@ impl OrderBook {
 
 /// How old the orders may be. The sweep reads them at each run.
 const MAX_AGE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn paused(since: Option<Timestamp>) -> Standing {
+        Standing { paused_since: since, ..Standing::default() }
+    }
+
+    fn holds(book: &OrderBook, now: Timestamp) -> Option<bool> {
+        book.known(now).map(|orders| orders.holds_rotations)
+    }
+
+    #[test]
+    fn orders_are_known_for_a_minute_and_then_asked_for_again() {
+        let book = OrderBook::default();
+        assert_eq!(holds(&book, second(0)), None, "nothing was asked yet");
+        let (number, _) = book.begin();
+        book.keep(number, &paused(Some(second(0))), second(0));
+        assert_eq!(holds(&book, second(0)), Some(true));
+        assert_eq!(holds(&book, second(59)), Some(true));
+        assert_eq!(holds(&book, second(60)), None);
+    }
+
+    #[test]
+    fn an_answer_that_was_asked_for_earlier_does_not_replace_a_later_one() {
+        let book = OrderBook::default();
+        let ((first, _), (second_asked, _)) = (book.begin(), book.begin());
+        book.keep(second_asked, &paused(Some(second(1))), second(1));
+        book.keep(first, &paused(None), second(2));
+        assert_eq!(holds(&book, second(3)), Some(true), "the slower answer is the older one");
+        let (third, _) = book.begin();
+        book.keep(third, &paused(None), second(3));
+        assert_eq!(holds(&book, second(3)), Some(false));
+    }
+
+    #[test]
+    fn two_askers_never_have_the_same_number() {
+        let book = OrderBook::default();
+        let numbers: Vec<u64> = (0..5).map(|_| book.begin().0).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::{Advanced, Error, Steward};
 use crate::domain::account::{Account, Change, Reconciled};
+use crate::domain::attention::out_of_reach;
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::drift::{Compared, Drift, Finding, Listed, compare};
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened};
@@ -101,9 +102,27 @@ impl Steward {
                     "the list of keys could not be had"
                 );
                 change.put_off_reconciling(Policy::LOOK_AGAIN);
+                if matches!(error.refusal(), Some(Refusal::Forbidden | Refusal::NotFound)) {
+                    self.note_refusal(change);
+                }
             }
         }
         Ok(())
+    }
+
+    /// A refusal may be an uninstall that nobody told of, or a permission that the app lost. It says not which,
+    /// so it ends nothing (I1): once it has lasted a day, a person is asked.
+    fn note_refusal(&self, change: &mut Change) {
+        change.refused();
+        let head = &change.account().head;
+        if out_of_reach(head).is_some_and(|since| since <= change.now()) {
+            tracing::error!(
+                account.id = %change.account().at.id,
+                account.mode = change.account().at.mode.as_str(),
+                refused = head.refused.map_or(0, |refused| refused.times),
+                "an account is out of reach: stripe has refused to list its keys for a day"
+            );
+        }
     }
 
     async fn compared(&self, account: &Account) -> Result<Compared, stripe::Error> {
@@ -128,11 +147,15 @@ impl Steward {
         let orphaned: Vec<Slot> = compared
             .findings
             .iter()
-            .filter(|finding| finding.drift == Drift::Orphan)
+            .filter(|finding| matches!(finding.drift, Drift::Orphan | Drift::Lost))
             .map(|finding| finding.slot.clone())
             .collect();
         let (mut findings, mut drift) = (Vec::new(), 0);
-        for finding in compared.findings {
+        for mut finding in compared.findings {
+            if is_restored && finding.drift == Drift::Lost {
+                // Whom the copy lacks may be in use.
+                finding.drift = Drift::Orphan;
+            }
             let key = match self.confirmed(&change.account().at, &finding).await {
                 Ok(Some(key)) => key,
                 Ok(None) => continue,
@@ -145,7 +168,9 @@ impl Steward {
                 }
             };
             let by_ourselves = is_restored || orphaned.contains(&finding.slot);
-            if !applies || !self.mend(change, &finding, key, by_ourselves).await? {
+            // Who lost a key of ours was nobody else: no policy has to allow that it is ended.
+            let is_wanted = applies || finding.drift == Drift::Lost && orders.report_only.is_none();
+            if !is_wanted || !self.mend(change, &finding, key, by_ourselves).await? {
                 drift += 1;
             }
             findings.push(finding);
@@ -178,12 +203,14 @@ impl Steward {
         let is_active = key.status != KeyStatus::Expired;
         let confirmed = match finding.drift {
             Drift::Missing | Drift::Ended | Drift::Dying => !is_active || key.expires_at.is_some(),
-            Drift::Alive | Drift::Orphan => is_active && key.expires_at.is_none(),
+            Drift::Alive | Drift::Orphan | Drift::Lost => is_active && key.expires_at.is_none(),
             Drift::Overdue => true,
         };
         // A rotation in the Dashboard copies our note: what the user made that way is the user's.
         let made_by_us = match finding.drift {
-            Drift::Orphan if confirmed => self.stripe.is_made_by_us(at, &finding.key).await?,
+            Drift::Orphan | Drift::Lost if confirmed => {
+                self.stripe.is_made_by_us(at, &finding.key).await?
+            }
             _ => Some(true),
         };
         if made_by_us == Some(false) {
@@ -224,11 +251,12 @@ impl Steward {
                 self.look_at(change, slot, generation, &finding.key).await
             }
             // Nobody says any more who made it: it is told, and left to a person.
-            (Drift::Orphan, _) if !key.is_ours => Ok(false),
+            (Drift::Orphan | Drift::Lost, _) if !key.is_ours => Ok(false),
+            (Drift::Lost, _) => Ok(change.adopt(slot, finding.key.clone(), now, Ending::Lost)),
             (Drift::Alive | Drift::Orphan, _) => {
                 // Somebody may be using it: it goes when a successor has had the whole overlap.
                 let dies_at = now.plus(self.policy.overlap());
-                Ok(change.adopt(slot, finding.key.clone(), dies_at))
+                Ok(change.adopt(slot, finding.key.clone(), dies_at, Ending::Superseded))
             }
             // The plan rotates it by itself, or says why not.
             (Drift::Overdue | Drift::Missing | Drift::Ended | Drift::Dying, _) => Ok(false),

@@ -17,6 +17,7 @@ impl Step {
     pub(super) fn has_effect(&self) -> bool {
         match self {
             Self::Ask(..)
+            | Self::Recover(..)
             | Self::Prove(..)
             | Self::Reconcile
             | Self::LookAt(..)
@@ -41,6 +42,7 @@ impl Step {
             | Self::Shred(..) => true,
             Self::Request { .. }
             | Self::Ask(..)
+            | Self::Recover(..)
             | Self::Prove(..)
             | Self::Reconcile
             | Self::LookAt(..)
@@ -71,6 +73,9 @@ impl Steward {
             }
             Step::Ask(slot, generation) => {
                 self.ask(change, slot, *generation, planned.because).await
+            }
+            Step::Recover(slot, generation) => {
+                self.recover(change, slot, *generation, planned.because).await
             }
             Step::Prove(slot, generation) => {
                 self.prove(change, slot, *generation, planned.because).await
@@ -112,6 +117,7 @@ impl Steward {
             Step::Shred(kid) => change.shred_pair(kid),
             Step::Request { .. }
             | Step::Ask(..)
+            | Step::Recover(..)
             | Step::Prove(..)
             | Step::Reconcile
             | Step::LookAt(..)

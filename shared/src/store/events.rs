@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
+use aws_sdk_dynamodb::operation::put_item::{PutItem, PutItemError, PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 
 use super::rows::{Item, number, string};
@@ -53,14 +54,13 @@ impl Store {
     ///
     /// A repeat of the SDK's after a lost answer reads as [`Recorded::Duplicate`], which is as good.
     pub async fn put_event(&self, event: &Notification, now: Timestamp) -> Result<Recorded, Error> {
-        let put = self
-            .client
-            .put_item()
+        let put = PutItemInput::builder()
             .table_name(&self.table)
             .set_item(Some(rows::of_event(event, now.plus(STREAM_CHANCE))?))
             .condition_expression(super::IS_NEW)
-            .send()
-            .await;
+            .build()
+            .map_err(|missing| Error::unwritable("event", missing))?;
+        let put = self.calls.call::<_, PutItemOutput, PutItemError>(PutItem::new(), put).await;
         match put {
             Ok(_) => Ok(Recorded::New),
             Err(failed) if is_failed_condition(failed.code()) => Ok(Recorded::Duplicate),
@@ -72,7 +72,7 @@ impl Store {
     /// returned: applying it twice is harmless, losing it is not.
     pub async fn event(&self, event: &EventRef) -> Result<Option<StoredEvent>, Error> {
         let found = self
-            .client
+            .client()
             .get_item()
             .table_name(&self.table)
             .consistent_read(true)
@@ -88,7 +88,7 @@ impl Store {
     /// [`Error::NoSuchEvent`] when it is not recorded.
     pub async fn close_event(&self, event: &Notification, now: Timestamp) -> Result<(), Error> {
         let closed = self
-            .client
+            .client()
             .update_item()
             .table_name(&self.table)
             .key("pk", string(keys::partition(&event.account)))
@@ -119,7 +119,7 @@ impl Store {
             Due::Event(event) => (keys::partition(&event.account), keys::event(event)),
         };
         let put_off = self
-            .client
+            .client()
             .update_item()
             .table_name(&self.table)
             .key("pk", string(pk))
@@ -156,7 +156,7 @@ impl Store {
         let mut from = None;
         loop {
             let page = self
-                .client
+                .client()
                 .query()
                 .table_name(&self.table)
                 .index_name(super::table::DEFINITION.index.name)
@@ -193,7 +193,7 @@ impl Store {
         let mut from = None;
         loop {
             let page = self
-                .client
+                .client()
                 .query()
                 .table_name(&self.table)
                 .key_condition_expression("pk = :pk AND begins_with(sk, :events)")

@@ -26,12 +26,12 @@ impl Store {
     ///
     /// [`Error::Refused`] when there is no such table or it may not be described.
     pub async fn examine(&self) -> Result<Examined, Error> {
-        let described = self.client.describe_table().table_name(&self.table).send().await;
+        let described = self.client().describe_table().table_name(&self.table).send().await;
         let table = described
             .map_err(error::of_call)?
             .table
             .ok_or_else(|| Error::unreadable("description of the table"))?;
-        let ttl = self.client.describe_time_to_live().table_name(&self.table).send().await;
+        let ttl = self.client().describe_time_to_live().table_name(&self.table).send().await;
         let ttl = ttl.map_err(error::of_call)?.time_to_live_description;
         let expires_rows = ttl.is_some_and(|ttl| {
             let is_on = matches!(
@@ -42,7 +42,7 @@ impl Store {
         });
         // Emulators know nothing of backups, and a role may not ask: that is no reason to see nothing else.
         let backups =
-            self.client.describe_continuous_backups().table_name(&self.table).send().await;
+            self.client().describe_continuous_backups().table_name(&self.table).send().await;
         let point_in_time_recovery = backups.ok().and_then(|backups| {
             let description = backups.continuous_backups_description?;
             let recovery = description.point_in_time_recovery_description?;

@@ -18,6 +18,7 @@ pub mod table;
 pub(crate) mod tests;
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -30,7 +31,7 @@ use aws_sdk_dynamodb::types::{
 use crate::domain::account::{Account, Change};
 use crate::domain::audit::Entry;
 use crate::domain::slot::AccountRef;
-use crate::runtime::aws::Aws;
+use crate::runtime::aws::{Aws, Calls};
 use error::Role;
 use rows::{Item, Loaded, Written, number, string};
 
@@ -43,14 +44,29 @@ pub use standing::Listed;
 /// The table. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Store {
-    client: Client,
+    aws: Aws,
+    calls: Calls,
+    client: OnceLock<Client>,
     table: String,
 }
 
 impl Store {
     /// Speaks to `table`. Does not check that it is there.
     pub fn new(aws: &Aws, table: impl Into<String>) -> Self {
-        Self { client: aws.dynamodb(), table: table.into() }
+        let store = Self::for_events(aws, table);
+        store.client();
+        store
+    }
+
+    /// As [`Store::new`], for who puts events and does nothing else: it starts sooner, since the SDK's client is
+    /// made only when another verb is used.
+    pub fn for_events(aws: &Aws, table: impl Into<String>) -> Self {
+        let (calls, client) = (aws.table(), OnceLock::new());
+        Self { aws: aws.clone(), calls, client, table: table.into() }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| self.aws.dynamodb())
     }
 
     /// Loads everything that a decision about an account needs: one consistent query over its working
@@ -135,7 +151,7 @@ impl Store {
         let mut from = None;
         loop {
             let page = self
-                .client
+                .client()
                 .query()
                 .table_name(&self.table)
                 .consistent_read(true)
@@ -163,7 +179,7 @@ impl Store {
         let mut from = None;
         loop {
             let page = self
-                .client
+                .client()
                 .query()
                 .table_name(&self.table)
                 .consistent_read(true)
@@ -184,7 +200,7 @@ impl Store {
 
     async fn put_head(&self, item: Item, loaded: u64, write_id: &str) -> Result<(), Error> {
         let put = self
-            .client
+            .client()
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
@@ -220,7 +236,7 @@ impl Store {
         if items.len() > error::MAX_ROWS {
             return Err(Error::TooManyRows { rows: items.len() });
         }
-        self.client
+        self.client()
             .transact_write_items()
             .set_transact_items(Some(items))
             .send()

@@ -20,7 +20,7 @@ pub struct Listed {
 impl Store {
     /// AWS's name of this very table: another one for a table that was restored, also under the same name.
     pub async fn table_id(&self) -> Result<String, Error> {
-        let described = self.client.describe_table().table_name(&self.table).send().await;
+        let described = self.client().describe_table().table_name(&self.table).send().await;
         let table = described.map_err(error::of_call)?.table;
         table
             .and_then(|table| {
@@ -33,7 +33,7 @@ impl Store {
     /// The bundle's own row; a new one when there is none.
     pub async fn standing(&self) -> Result<Standing, Error> {
         let found = self
-            .client
+            .client()
             .get_item()
             .table_name(&self.table)
             .consistent_read(true)
@@ -51,7 +51,7 @@ impl Store {
         let read = standing.version;
         standing.version += 1;
         let put = self
-            .client
+            .client()
             .put_item()
             .table_name(&self.table)
             .set_item(Some(rows::of_standing(&standing)?));
@@ -87,7 +87,7 @@ impl Store {
         });
         while listed.len() < limit as usize {
             let page = self
-                .client
+                .client()
                 .query()
                 .table_name(&self.table)
                 .index_name(super::table::DEFINITION.index.name)
@@ -110,7 +110,7 @@ impl Store {
     /// Makes an account due at `now` that is due later. One that is due before is left alone.
     pub async fn wake(&self, at: &AccountRef, now: Timestamp) -> Result<(), Error> {
         let woken = self
-            .client
+            .client()
             .update_item()
             .table_name(&self.table)
             .key("pk", string(keys::partition(at)))

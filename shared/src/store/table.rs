@@ -71,7 +71,7 @@ impl Store {
     pub async fn create_table(&self) -> Result<(), Error> {
         let Definition { partition_key, sort_key, index, .. } = DEFINITION;
         let mut request = self
-            .client
+            .client()
             .create_table()
             .table_name(&self.table)
             .billing_mode(BillingMode::from(DEFINITION.billing_mode))
@@ -117,7 +117,7 @@ impl Store {
 
     async fn wait_until_active(&self) -> Result<(), Error> {
         for _ in 0..POLLS {
-            let described = self.client.describe_table().table_name(&self.table).send().await;
+            let described = self.client().describe_table().table_name(&self.table).send().await;
             let table = described.map_err(error::of_call)?.table;
             if table.and_then(|table| table.table_status) == Some(TableStatus::Active) {
                 return Ok(());
@@ -129,7 +129,7 @@ impl Store {
 
     /// Asked first, because DynamoDB refuses to enable it twice.
     async fn enable_ttl(&self) -> Result<(), Error> {
-        let described = self.client.describe_time_to_live().table_name(&self.table).send().await;
+        let described = self.client().describe_time_to_live().table_name(&self.table).send().await;
         let status = described
             .map_err(error::of_call)?
             .time_to_live_description
@@ -142,7 +142,7 @@ impl Store {
             .attribute_name(DEFINITION.ttl_attribute)
             .build()
             .map_err(|refused| Error::unwritable(WHAT, refused))?;
-        self.client
+        self.client()
             .update_time_to_live()
             .table_name(&self.table)
             .time_to_live_specification(specification)

@@ -267,6 +267,43 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_is_asked_for_in_whole_seconds_and_any_other_form_is_passed_over() {
+        for (value, rest) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("86400", Some(86_400)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("7 s", None),
+            ("soon", None),
+            ("99999999999999999999999", None),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("retry-after", value.parse().unwrap());
+            assert_eq!(retry_after(&headers), rest.map(Duration::from_secs), "{value:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+        let mut bytes = HeaderMap::new();
+        let value = reqwest::header::HeaderValue::from_bytes(b"\xff").unwrap();
+        bytes.insert("retry-after", value);
+        assert_eq!(retry_after(&bytes), None, "not even text");
+    }
+
+    #[test]
+    fn whether_to_come_again_is_said_in_two_words_and_no_others() {
+        for (value, told) in
+            [("true", Some(true)), ("false", Some(false)), ("True", None), ("1", None)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert("stripe-should-retry", value.parse().unwrap());
+            assert_eq!(should_retry(&headers), told, "{value}");
+        }
+        assert_eq!(should_retry(&HeaderMap::new()), None);
+    }
+
+    #[test]
     fn oauth_errors_are_words() {
         for (word, expected, class) in [
             ("invalid_grant", OAuthRefusal::InvalidGrant, Class::Caller),

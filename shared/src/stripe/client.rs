@@ -148,6 +148,11 @@ impl Stripe {
         self
     }
 
+    /// Whether there is an app key of this mode.
+    pub fn serves(&self, mode: Mode) -> bool {
+        self.app_key(mode).is_ok()
+    }
+
     /// The app's key of this mode.
     pub(super) fn app_key(&self, mode: Mode) -> Result<&SecretToken, Error> {
         let key = match mode {

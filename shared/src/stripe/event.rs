@@ -6,9 +6,10 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::client::{Call, Stripe, bearer};
 use super::error::Error;
-use super::page::{Item, PAGE_SIZE};
-use crate::domain::id::{EventId, KeyId};
-use crate::domain::slot::AccountRef;
+use super::page::{Item, PAGE_SIZE, Whose};
+use crate::domain::event::Topic;
+use crate::domain::id::{AccountId, EventId, InvalidId, KeyId, SandboxId};
+use crate::domain::slot::{AccountRef, Mode};
 use crate::domain::time::Timestamp;
 
 /// An event as fetched. Who caused it, with address and email, is neither asked for nor kept.
@@ -20,8 +21,22 @@ pub struct FullEvent {
     pub event_type: String,
     /// When Stripe made it.
     pub created: Timestamp,
+    /// The account that it names; an event of the app's own may name none.
+    pub account: Option<AccountId>,
     /// The keys that it is about.
     pub keys: EventKeys,
+    /// The claimable sandbox that it is about.
+    pub sandbox: Option<SandboxId>,
+}
+
+impl FullEvent {
+    /// What it says, as far as that matters here.
+    pub fn topic(&self) -> Option<Topic> {
+        match &self.sandbox {
+            Some(sandbox) => Some(Topic::Sandbox { sandbox: sandbox.clone() }),
+            None => Topic::of_type(&self.event_type),
+        }
+    }
 }
 
 /// The keys that an event names; none for events about something else.
@@ -74,7 +89,16 @@ impl Stripe {
         at: &AccountRef,
         query: &EventQuery<'_>,
     ) -> Result<Vec<FullEvent>, Error> {
-        self.pages(at, &query.path(), query.limit, WireEvent::item).await
+        self.pages(Whose::account(at), &query.path(), query.limit, WireEvent::item).await
+    }
+
+    /// As [`Stripe::events`], of the app's own record: claimable sandboxes are in it.
+    pub async fn own_events(
+        &self,
+        mode: Mode,
+        query: &EventQuery<'_>,
+    ) -> Result<Vec<FullEvent>, Error> {
+        self.pages(Whose::app(mode), &query.path(), query.limit, WireEvent::item).await
     }
 }
 
@@ -108,7 +132,14 @@ struct WireEvent {
     #[serde(rename = "type")]
     event_type: String,
     created: String,
+    context: Option<String>,
+    related_object: Option<RelatedObject>,
     data: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct RelatedObject {
+    id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -129,8 +160,28 @@ impl WireEvent {
             key: data.api_key,
             new_key: data.new_api_key,
         });
-        Item::Kept(FullEvent { id: self.id, event_type: self.event_type, created, keys })
+        let Ok(account) = account_of(self.context.as_deref()) else { return Item::Unreadable };
+        let sandbox = match Topic::is_of_sandbox(&self.event_type) {
+            true => match sandbox_of(self.related_object) {
+                Some(sandbox) => Some(sandbox),
+                None => return Item::Unreadable,
+            },
+            false => None,
+        };
+        let (id, event_type) = (self.id, self.event_type);
+        Item::Kept(FullEvent { id, event_type, created, account, keys, sandbox })
     }
+}
+
+/// A context may be a path from the organisation down; an empty one is none.
+fn account_of(context: Option<&str>) -> Result<Option<AccountId>, InvalidId> {
+    let named = context.filter(|context| !context.is_empty());
+    let last = named.and_then(|context| context.rsplit('/').next());
+    last.map(AccountId::parse).transpose()
+}
+
+fn sandbox_of(related: Option<RelatedObject>) -> Option<SandboxId> {
+    SandboxId::parse(&related?.id?).ok()
 }
 
 const PATH: &str = "/v2/core/events";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::answer::Answer;
 use super::client::{Call, Stripe, bearer};
 use super::error::Error;
-use super::page::{Item, PAGE_SIZE};
+use super::page::{Item, PAGE_SIZE, Whose};
 use crate::domain::id::KeyId;
 use crate::domain::intent::Intent;
 use crate::domain::secret::SecretToken;
@@ -145,7 +145,7 @@ impl Stripe {
     pub async fn list(&self, at: &AccountRef, include_expired: bool) -> Result<Vec<ApiKey>, Error> {
         let expired = if include_expired { "&include_expired=true" } else { "" };
         let path = format!("{PATH}?limit={PAGE_SIZE}{expired}");
-        self.pages(at, &path, usize::MAX, WireKey::item).await
+        self.pages(Whose::account(at), &path, usize::MAX, WireKey::item).await
     }
 
     /// Changes a key's name, note or permissions. Narrowed permissions bite within about a second.

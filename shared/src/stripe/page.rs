@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::client::{Call, Stripe, bearer};
 use super::error::Error;
-use crate::domain::slot::AccountRef;
+use crate::domain::id::AccountId;
+use crate::domain::slot::{AccountRef, Mode};
 
 /// What a page's item turns out to be.
 pub(super) enum Item<T> {
@@ -18,13 +19,31 @@ pub(super) enum Item<T> {
     Unreadable,
 }
 
+/// Whose list is read.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    mode: Mode,
+    /// `None`: the app's own.
+    context: Option<&'a AccountId>,
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn account(at: &'a AccountRef) -> Self {
+        Self { mode: at.mode, context: Some(&at.id) }
+    }
+
+    pub(super) fn app(mode: Mode) -> Self {
+        Self { mode, context: None }
+    }
+}
+
 impl Stripe {
     /// Follows a v2 list from `path` until it ends or holds `enough` items.
     ///
     /// The app's key is sent with every page, so each has to be on the configured host.
     pub(super) async fn pages<W, T>(
         &self,
-        at: &AccountRef,
+        whose: Whose<'_>,
         path: &str,
         enough: usize,
         read: impl Fn(W) -> Item<T>,
@@ -32,7 +51,7 @@ impl Stripe {
     where
         W: for<'de> Deserialize<'de>,
     {
-        let auth = bearer(self.app_key(at.mode)?)?;
+        let auth = bearer(self.app_key(whose.mode)?)?;
         let mut url = self.url(path)?;
         let mut seen = HashSet::new();
         let mut items = Vec::new();
@@ -43,7 +62,7 @@ impl Stripe {
             let answer = self
                 .call(&Call {
                     stripe_version: Some(&self.stripe_version),
-                    context: Some(&at.id),
+                    context: whose.context,
                     ..Call::get(url, auth.clone())
                 })
                 .await?;

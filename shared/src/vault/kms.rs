@@ -7,10 +7,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use aws_credential_types::Credentials;
-use aws_sdk_kms::Client;
-use aws_sdk_kms::config::{BehaviorVersion, Region};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::operation::decrypt::{Decrypt, DecryptError, DecryptInput, DecryptOutput};
+use aws_sdk_kms::operation::encrypt::{Encrypt, EncryptError, EncryptInput, EncryptOutput};
 use aws_sdk_kms::primitives::Blob;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,44 +21,36 @@ use super::Vault;
 use super::error::{Cause, Error};
 use super::pair::PrivateKey;
 use crate::domain::sealed::{Context, Wrapped};
-use crate::runtime::aws::Aws;
+use crate::runtime::aws::{Aws, AwsSettingsError, Calls};
 
 /// A symmetric KMS key. Wrapped is base64 of KMS's ciphertext.
 ///
 /// The SDK and the TLS connection below keep copies of what KMS answers that are freed, not wiped.
 pub struct KmsVault {
-    client: Client,
+    calls: Calls,
     key_id: String,
 }
 
 impl KmsVault {
     /// A vault under the key that `key_id` (id, ARN or alias) names.
     pub fn new(aws: &Aws, key_id: String) -> Self {
-        Self { client: aws.kms(), key_id }
+        Self { calls: aws.kms(), key_id }
     }
 
     /// A vault at an `http://` endpoint with made-up credentials: for emulators and doubles only.
-    pub fn at(endpoint: &str, region: &str, key_id: &str) -> Self {
-        let config = aws_sdk_kms::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new(region.to_owned()))
-            .endpoint_url(endpoint)
-            .credentials_provider(Credentials::new("double", "double", None, None, "double"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .build();
-        Self { client: Client::from_conf(config), key_id: key_id.to_owned() }
+    pub fn at(endpoint: &str, region: &str, key_id: &str) -> Result<Self, AwsSettingsError> {
+        Ok(Self::new(&Aws::local_as(endpoint, region)?, key_id.to_owned()))
     }
 
     async fn encrypt(&self, context: &Context, private: &PrivateKey) -> Result<Wrapped, Error> {
-        let answer = self
-            .client
-            .encrypt()
+        let asked = EncryptInput::builder()
             .key_id(&self.key_id)
             .set_encryption_context(Some(encryption_context(context)))
             .plaintext(Blob::new(private.expose()))
-            .send()
-            .await
-            .map_err(named)?;
+            .build()
+            .map_err(|missing| Error::Refused(missing.into()))?;
+        let answer = self.calls.call(Encrypt::new(), asked).await;
+        let answer: EncryptOutput = answer.map_err(named::<EncryptError>)?;
         let ciphertext = answer.ciphertext_blob().ok_or_else(incomplete)?;
         Ok(Wrapped(STANDARD.encode(ciphertext)))
     }
@@ -68,16 +59,15 @@ impl KmsVault {
         let ciphertext = STANDARD
             .decode(&wrapped.0)
             .map_err(|error| Error::WrongContextOrTampered(Some(error.into())))?;
-        let answer = self
-            .client
-            .decrypt()
+        let asked = DecryptInput::builder()
             // Without it KMS would use whichever key the ciphertext names, one of somebody else's too.
             .key_id(&self.key_id)
             .set_encryption_context(Some(encryption_context(context)))
             .ciphertext_blob(Blob::new(ciphertext))
-            .send()
-            .await
-            .map_err(named)?;
+            .build()
+            .map_err(|missing| Error::Refused(missing.into()))?;
+        let answer = self.calls.call(Decrypt::new(), asked).await;
+        let answer: DecryptOutput = answer.map_err(named::<DecryptError>)?;
         let private = answer.plaintext.ok_or_else(incomplete)?.into_inner();
         Ok(PrivateKey::from_pkcs8(Zeroizing::new(private)))
     }
@@ -201,7 +191,7 @@ mod tests {
 
     #[test]
     fn its_debug_form_names_the_key_and_nothing_else() {
-        let vault = KmsVault::at("http://127.0.0.1:1", "eu-central-1", "alias/a");
+        let vault = KmsVault::at("http://127.0.0.1:1", "eu-central-1", "alias/a").unwrap();
         assert_eq!(format!("{vault:?}"), "KmsVault { key_id: \"alias/a\", .. }");
     }
 }

@@ -120,8 +120,12 @@ async fn a_sweep_with_nothing_due_reads_the_orders_and_the_index_alone() -> anyh
         world.add_account(at.id.as_str());
         world.install_app(&at).await?;
     }
-    world.table.reset();
-    assert!(world.sweep().await?.is_empty());
-    assert_eq!(world.table.calls(), 17, "one read, one query a shard: {:?}", world.table.counts());
+    // Once an hour the app's own record is read at Stripe, and how far is written down.
+    for calls in [19, 17] {
+        world.table.reset();
+        assert!(world.sweep().await?.is_empty());
+        let counts = world.table.counts();
+        assert_eq!(world.table.calls(), calls, "one read, one query a shard: {counts:?}");
+    }
     Ok(())
 }

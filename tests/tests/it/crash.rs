@@ -3,13 +3,15 @@
 //!
 //! What holds afterwards is asked of Stripe's double and of the tokens themselves, not of our table alone.
 
+mod before;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use fake_stripe::{CallMatch, Fault as StripeFault, FaultKind, KeepOrExpire};
 use http::StatusCode;
 use keysteward::domain::audit::Actor;
-use keysteward::domain::policy::{Choice, OnUninstall, OnUserExpire, Strategy};
+use keysteward::domain::policy::{OnUninstall, OnUserExpire, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::door::{Fault, Peer, When};
 use keysteward_tests::world::{account, default_slot, json_of};
@@ -36,6 +38,18 @@ enum UseCase {
     Uninstall(OnUninstall),
     /// The answer to a rotation was lost, and Stripe does not repeat the ciphertext.
     LostCiphertext,
+    /// Nobody answered a rotation for half of its overlap: it is given up.
+    GivenUpRotation,
+    /// The user installs the app again.
+    Reinstall,
+    /// Stripe has a key of ours that the table does not know, and the policy is to set that right.
+    Reconciliation,
+    /// An operator has every key replaced.
+    Emergency,
+    /// The user ended a key and no webhook told of it.
+    BackFill,
+    /// The table was restored from a copy that knows nothing of two rotations, and released.
+    Restore,
 }
 
 /// How the n-th call fails, and whether Stripe's replays carry no ciphertext.
@@ -79,15 +93,16 @@ async fn every_cut(use_case: UseCase) -> anyhow::Result<()> {
 async fn survives(use_case: UseCase, cut: &Cut, n: u32) -> anyhow::Result<bool> {
     // Nothing is remembered of a private key, so that KMS is asked each time.
     let cache = Duration::ZERO;
-    let world =
-        World::with(Setting { choice: choice(use_case), cache, ..Setting::default() }).await?;
+    let mut world =
+        World::with(Setting { choice: before::choice(use_case), cache, ..Setting::default() })
+            .await?;
     world.stripe.set_behaviour(|stripe| {
         stripe.replay_returns_ciphertext = !cut.forgetful;
         stripe.duplicate_deliveries = true;
     });
     let at = account(Mode::Live, "acct_1Crash")?;
     world.add_account(at.id.as_str());
-    prepare(&world, &at, use_case).await?;
+    prepare(&mut world, &at, use_case).await?;
     let told = act(&world, &at, use_case).await?;
 
     let Cut { peer, when, times, .. } = *cut;
@@ -104,22 +119,7 @@ async fn survives(use_case: UseCase, cut: &Cut, n: u32) -> anyhow::Result<bool> 
     Ok(hit)
 }
 
-fn choice(use_case: UseCase) -> Choice {
-    let choice = Choice { on_user_expire: OnUserExpire::Reissue, ..Choice::default() };
-    match use_case {
-        UseCase::Rotation(strategy) | UseCase::Retirement(strategy) => {
-            Choice { strategy, ..choice }
-        }
-        UseCase::UserExpires(on_user_expire) => Choice { on_user_expire, ..choice },
-        UseCase::Uninstall(on_uninstall) => Choice { on_uninstall, ..choice },
-        UseCase::Install
-        | UseCase::FirstProvisioning
-        | UseCase::UserRotates
-        | UseCase::LostCiphertext => choice,
-    }
-}
-
-async fn prepare(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::Result<()> {
+async fn prepare(world: &mut World, at: &AccountRef, use_case: UseCase) -> anyhow::Result<()> {
     match use_case {
         UseCase::Install => return Ok(()),
         UseCase::FirstProvisioning => {
@@ -149,6 +149,12 @@ async fn prepare(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::R
             world.stripe.clear_faults();
             world.pass(Duration::from_secs(3_600));
         }
+        UseCase::GivenUpRotation => before::a_rotation_is_given_up(world).await?,
+        UseCase::Reinstall => before::a_reinstall(world, at).await?,
+        UseCase::Reconciliation => before::a_reconciliation(world, at).await?,
+        UseCase::Emergency => before::an_emergency(world).await?,
+        UseCase::BackFill => before::a_back_fill(world, at).await?,
+        UseCase::Restore => before::a_restored_account_acts(world, at).await?,
         UseCase::Install
         | UseCase::UserExpires(_)
         | UseCase::UserRotates
@@ -180,7 +186,13 @@ async fn act(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::Resul
         | UseCase::FirstProvisioning
         | UseCase::Rotation(_)
         | UseCase::Retirement(_)
-        | UseCase::LostCiphertext => {}
+        | UseCase::LostCiphertext
+        | UseCase::GivenUpRotation
+        | UseCase::Reinstall
+        | UseCase::Reconciliation
+        | UseCase::Emergency
+        | UseCase::BackFill
+        | UseCase::Restore => {}
     }
     Ok(world.stripe.take_deliveries().into_iter().map(|delivery| delivery.body).collect())
 }
@@ -193,14 +205,19 @@ async fn run(
     told: &[Vec<u8>],
 ) -> anyhow::Result<()> {
     match use_case {
-        UseCase::Install => drop(world.install_app(at).await?),
+        UseCase::Install | UseCase::Reinstall => drop(world.install_app(at).await?),
         UseCase::UserExpires(_) | UseCase::UserRotates | UseCase::Uninstall(_) => {
             world.deliver_bodies(told.to_vec()).await?;
         }
         UseCase::FirstProvisioning
         | UseCase::Rotation(_)
         | UseCase::Retirement(_)
-        | UseCase::LostCiphertext => {
+        | UseCase::LostCiphertext
+        | UseCase::GivenUpRotation
+        | UseCase::Reconciliation
+        | UseCase::Emergency
+        | UseCase::BackFill
+        | UseCase::Restore => {
             let deadline = world.now().plus(Duration::from_secs(600));
             drop(world.steward().advance(at, Actor::Sweep, deadline).await);
         }
@@ -220,8 +237,11 @@ async fn recover(world: &World, at: &AccountRef) -> anyhow::Result<()> {
             sweeps += 1;
             ensure!(sweeps < 60, "the sweep does not come to rest");
         }
+        // A copy of the table says what was true when it was made, until Stripe's list is held against it.
+        let epoch = world.steward().standing().await?.epoch;
+        let is_of_the_past = world.account(at).await.is_ok_and(|it| it.head.epoch < epoch);
         let reply = world.read(at, Kind::Secret).await;
-        if reply.status() == StatusCode::OK {
+        if reply.status() == StatusCode::OK && !is_of_the_past {
             let token = json_of(&reply)?["token"].as_str().unwrap_or_default().to_owned();
             ensure!(world.stripe.token_works(&token), "a dead key is served");
         }
@@ -264,7 +284,13 @@ async fn check(world: &World, at: &AccountRef, use_case: UseCase) -> anyhow::Res
         | UseCase::Rotation(_)
         | UseCase::Retirement(_)
         | UseCase::UserExpires(OnUserExpire::Reissue)
-        | UseCase::LostCiphertext => 2,
+        | UseCase::LostCiphertext
+        | UseCase::GivenUpRotation
+        | UseCase::Reinstall
+        | UseCase::Reconciliation
+        | UseCase::Emergency
+        | UseCase::BackFill
+        | UseCase::Restore => 2,
     };
     invariants::of_the_slots(world, &stored, expected == 1).await?;
     ensure!(alive.len() == expected, "one key a slot is alive at Stripe, no orphan: {alive:?}");
@@ -324,6 +350,38 @@ async fn whichever_call_of_an_uninstall_fails_nothing_is_served_and_the_pairs_go
 async fn whichever_call_of_a_recovery_fails_the_lost_key_is_ended_and_replaced()
 -> anyhow::Result<()> {
     every_cut(UseCase::LostCiphertext).await
+}
+
+#[tokio::test]
+async fn whichever_call_fails_a_rotation_that_is_given_up_leaves_one_key() -> anyhow::Result<()> {
+    every_cut(UseCase::GivenUpRotation).await
+}
+
+#[tokio::test]
+async fn whichever_call_of_a_reinstallation_fails_each_slot_gets_one_key() -> anyhow::Result<()> {
+    every_cut(UseCase::Reinstall).await
+}
+
+#[tokio::test]
+async fn whichever_call_of_a_reconciliation_fails_the_orphan_goes_and_the_key_stays()
+-> anyhow::Result<()> {
+    every_cut(UseCase::Reconciliation).await
+}
+
+#[tokio::test]
+async fn whichever_call_of_an_emergency_fails_the_key_is_replaced_once() -> anyhow::Result<()> {
+    every_cut(UseCase::Emergency).await
+}
+
+#[tokio::test]
+async fn whichever_call_of_a_back_fill_fails_what_the_user_ended_is_replaced_once()
+-> anyhow::Result<()> {
+    every_cut(UseCase::BackFill).await
+}
+
+#[tokio::test]
+async fn whichever_call_fails_after_a_restore_each_slot_comes_to_one_key() -> anyhow::Result<()> {
+    every_cut(UseCase::Restore).await
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -54,6 +54,20 @@ fn a_line_with_every_metric_follows_the_specification() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_warning_is_in_the_line_as_the_log_has_it() -> anyhow::Result<()> {
+    let mut line = Line::one(Metric::WebhooksForged);
+    line.warn("a webhook was refused", &"no signature matches");
+    let mut sum = Line::one(Metric::WebhooksForged);
+    sum.absorb(line);
+    let text = sum.render(&Origin::of_function(None), Timestamp::EPOCH).context("a line")?;
+    let emf = Emf::parse(&text)?;
+    ensure!(emf.value("WebhooksForged") == Some(2.0) && emf.metrics.len() == 1);
+    ensure!(emf.root["level"] == "WARN" && emf.root["message"] == "a webhook was refused");
+    ensure!(emf.root["reason"] == "no signature matches");
+    Ok(())
+}
+
+#[test]
 fn a_line_that_breaks_a_rule_of_the_format_is_seen() -> anyhow::Result<()> {
     let good = Line::one(Metric::KeysServed).render(&Origin::of_function(None), Timestamp::EPOCH);
     let good = good.context("a line")?;

@@ -7,6 +7,7 @@ use fake_stripe::{AppInstall, CallMatch, Fault, FaultKind, KeepOrExpire, Sandbox
 use http::StatusCode;
 use keysteward::domain::account::Status;
 use keysteward::domain::audit::{self, Action, Actor};
+use keysteward::domain::backlog::LATE;
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::domain::time::Timestamp;
 use keysteward::steward::Advanced;
@@ -246,6 +247,88 @@ async fn a_sandbox_that_cannot_be_fetched_is_asked_for_again_and_one_that_is_not
     let calls = sandbox_calls(&world);
     tell(&world, "clmsbx_test_notours").await?;
     ensure!(sandbox_calls(&world) == calls + 1, "asked once");
+    Ok(())
+}
+
+/// The record is read every hour, and what is put down is due a minute later.
+async fn an_hour_passes(world: &World) -> anyhow::Result<()> {
+    world.pass(Duration::from_secs(3601));
+    world.sweep().await?;
+    world.pass(Duration::from_secs(61));
+    world.sweep_to_rest().await
+}
+
+#[tokio::test]
+async fn what_no_webhook_told_of_a_sandbox_is_found_in_stripes_own_record() -> anyhow::Result<()> {
+    for context in [SandboxContext::Null, SandboxContext::Platform] {
+        let world = World::start().await?;
+        world.stripe.set_behaviour(|stripe| {
+            stripe.sandbox_context = context;
+            stripe.drop_deliveries = true;
+        });
+        let (sandbox, live) = (account(Mode::Test, BOX)?, account(Mode::Live, OWNER)?);
+        let id = world.stripe.add_sandbox(BOX);
+        an_hour_passes(&world).await?;
+        let token = world.token(&sandbox, Kind::Secret).await?;
+        ensure!(world.stripe.token_works(&token));
+
+        world.stripe.claim_sandbox(&id, OWNER);
+        world.stripe.take_sandbox_live(&id, AppInstall::Installed);
+        an_hour_passes(&world).await?;
+        ensure!(world.stripe.token_works(&world.token(&live, Kind::Secret).await?));
+        ensure!(code_of(&world, &sandbox).await? == "moved_to_live");
+
+        // Of two events about one account, one may have had to wait for the other.
+        an_hour_passes(&world).await?;
+        let followed = sandbox_calls(&world);
+        for _ in 0..24 {
+            an_hour_passes(&world).await?;
+        }
+        ensure!(sandbox_calls(&world) == followed, "what was followed is not followed again");
+        let record = world.steward().standing().await?.own_record.context("it was read")?;
+        let read_to = record.read_to.context("to where")?;
+        ensure!(world.now().since(read_to) < LATE * 3, "the cursor moves");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sandboxs_own_record_is_read_for_it_too() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    world.stripe.set_behaviour(|stripe| stripe.sandbox_context = SandboxContext::Sandbox);
+    let (sandbox, live) = (account(Mode::Test, BOX)?, account(Mode::Live, OWNER)?);
+    let id = world.stripe.add_sandbox(BOX);
+    world.deliver().await?;
+    world.token(&sandbox, Kind::Secret).await?;
+    world.stripe.set_behaviour(|stripe| stripe.drop_deliveries = true);
+    world.stripe.claim_sandbox(&id, OWNER);
+    world.stripe.take_sandbox_live(&id, AppInstall::Installed);
+    world.pass(Duration::from_secs(86_460));
+    world.sweep_to_rest().await?;
+    ensure!(world.stripe.token_works(&world.token(&live, Kind::Secret).await?));
+    ensure!(code_of(&world, &sandbox).await? == "moved_to_live");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_own_record_that_cannot_be_read_is_tried_hourly_and_stops_no_sweep() -> anyhow::Result<()>
+{
+    let world = World::start().await?;
+    let at = account(Mode::Live, "acct_1Beside")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    let on = CallMatch::get("/v2/core/events");
+    let kind = FaultKind::BeforeEffect { status: 403, code: "forbidden".to_owned() };
+    world.stripe.inject(Fault { on, kind, times: u32::MAX });
+    let asked = |world: &World| {
+        let calls = world.stripe.log().into_iter();
+        calls.filter(|call| call.path == "/v2/core/events" && call.context.is_none()).count()
+    };
+    for _ in 0..120 {
+        world.pass(Duration::from_secs(60));
+        ensure!(world.sweep().await?.failed == 0);
+    }
+    ensure!((2..=3).contains(&asked(&world)), "asked {} times in two hours", asked(&world));
     Ok(())
 }
 

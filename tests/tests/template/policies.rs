@@ -55,7 +55,7 @@ fn an_operator_may_do_what_the_sweep_does_and_what_doctor_looks_at() -> anyhow::
 
     let examined = dense(&code("shared/src/store/examine.rs")?);
     let described: BTreeSet<&str> = examined
-        .split("self.client.describe_")
+        .split("self.client().describe_")
         .skip(1)
         .filter_map(|rest| rest.split('(').next())
         .collect();

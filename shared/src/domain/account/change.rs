@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Account, Hold, Reconciled, SlotState, Status};
+use super::{Account, Hold, Reconciled, Refused, SlotState, Status};
 use crate::domain::audit::{self, Action, Actor, Entry, Phase};
 use crate::domain::event::Notification;
 use crate::domain::id::{KeyId, Kid};
@@ -200,18 +200,12 @@ impl Change {
 
     /// Takes a key into the working set that Stripe has and no generation knows, to be retired: nobody can
     /// read its secret. `false` when there is no such slot.
-    pub fn adopt(&mut self, slot: &Slot, key: KeyId, dies_at: Timestamp) -> bool {
+    pub fn adopt(&mut self, slot: &Slot, key: KeyId, dies_at: Timestamp, ending: Ending) -> bool {
         let Some(state) = self.account.slots.get_mut(slot) else { return false };
         let generation = state.next;
         state.next = generation.next();
-        let retiring = State::Retiring {
-            key,
-            material: None,
-            dies_at,
-            try_at: dies_at,
-            attempts: 0,
-            ending: Ending::Superseded,
-        };
+        let retiring =
+            State::Retiring { key, material: None, dies_at, try_at: dies_at, attempts: 0, ending };
         self.touched.insert(RowName::Slot(slot.clone()));
         self.touched.insert(RowName::Key(slot.clone(), generation));
         self.account.generations.insert((slot.clone(), generation), retiring);
@@ -232,6 +226,7 @@ impl Change {
 
     /// Records how the account compared to Stripe's list; the next comparison is due in a day.
     pub fn reconciled(&mut self, reconciled: Reconciled) {
+        self.account.head.refused = None;
         self.account.head.reconciled = Some(reconciled);
         self.account.head.reconcile_at = Some(self.now.plus(Policy::RECONCILE_EVERY));
     }
@@ -239,6 +234,19 @@ impl Change {
     /// Puts off a comparison that could not be made.
     pub fn put_off_reconciling(&mut self, pause: Duration) {
         self.account.head.reconcile_at = Some(self.now.plus(pause));
+    }
+
+    /// Counts that Stripe refuses to list the account's keys.
+    pub fn refused(&mut self) {
+        let before = self.account.head.refused;
+        let (since, times) = before.map_or((self.now, 0), |refused| (refused.since, refused.times));
+        self.account.head.refused = Some(Refused { since, times: times.saturating_add(1) });
+    }
+
+    /// Has the account compared again by then.
+    pub fn reconcile_by(&mut self, at: Timestamp) {
+        let due = &mut self.account.head.reconcile_at;
+        *due = due.map(|before| before.min(at));
     }
 
     /// Records up to when Stripe's own record of events was read. Never moves back.

@@ -22,7 +22,7 @@ async fn stored() -> Store {
 
 async fn put(store: &Store, sk: &str) {
     let put = store
-        .client
+        .client()
         .put_item()
         .table_name(&store.table)
         .item("pk", string("ACCOUNT#test#acct_1"))
@@ -164,7 +164,7 @@ async fn rows_written_before_versions_were_kept_in_them_are_still_read() {
     let names: Vec<_> = names(&account).iter().map(crate::store::keys::row).collect();
     for sk in names {
         let update = store
-            .client
+            .client()
             .update_item()
             .table_name(&store.table)
             .key("pk", string("ACCOUNT#test#acct_1"))

@@ -106,7 +106,7 @@ async fn a_due_row_that_cannot_be_named_or_dealt_with_does_not_stop_a_sweep() {
     let store = embedded().await;
     for n in 0..3 {
         let put = store
-            .client
+            .client()
             .put_item()
             .table_name(&store.table)
             .item("pk", string(if n == 0 { "nonsense".into() } else { partition(&at()) }))

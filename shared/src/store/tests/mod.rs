@@ -53,7 +53,7 @@ async fn engine() -> String {
 
 /// Every row of the table as it is stored, sorted by key, with what is random in it named.
 async fn rows_of(store: &Store) -> Vec<Value> {
-    let found = store.client.scan().table_name(&store.table).send().await.unwrap();
+    let found = store.client().scan().table_name(&store.table).send().await.unwrap();
     let mut rows: Vec<Value> = found.items.unwrap().into_iter().map(json_of).collect();
     rows.sort_by_key(|row| (row["pk"].to_string(), row["sk"].to_string()));
     rows
@@ -89,7 +89,7 @@ fn wire_form(value: &AttributeValue) -> Value {
 /// Writes one attribute of one row behind the store's back.
 async fn overwrite(store: &Store, at: &AccountRef, sk: &str, name: &str, value: AttributeValue) {
     store
-        .client
+        .client()
         .update_item()
         .table_name(&store.table)
         .key("pk", string(super::keys::partition(at)))
@@ -111,7 +111,7 @@ async fn seed(store: &Store, account: &crate::domain::account::Account) {
         items.push(super::rows::of_row(account, &name, version).unwrap().unwrap());
     }
     for item in items {
-        let put = store.client.put_item().table_name(&store.table).set_item(Some(item));
+        let put = store.client().put_item().table_name(&store.table).set_item(Some(item));
         put.send().await.unwrap();
     }
 }

@@ -135,7 +135,7 @@ async fn an_account_larger_than_a_page_is_loaded_whole() {
 async fn the_table_is_created_once_as_it_is_defined_and_found_the_second_time() {
     let store = embedded().await;
     store.create_table().await.unwrap();
-    let table = store.client.describe_table().table_name(&store.table).send().await.unwrap();
+    let table = store.client().describe_table().table_name(&store.table).send().await.unwrap();
     let table = table.table.unwrap();
     let Definition { partition_key, sort_key, index, .. } = DEFINITION;
     assert_eq!(schema(table.key_schema()), schema_of(partition_key, sort_key));
@@ -156,7 +156,7 @@ async fn the_table_is_created_once_as_it_is_defined_and_found_the_second_time() 
     let stream = table.stream_specification().unwrap();
     assert!(stream.stream_enabled());
     assert_eq!(stream.stream_view_type().unwrap().as_str(), DEFINITION.stream_view);
-    let ttl = store.client.describe_time_to_live().table_name(&store.table).send().await.unwrap();
+    let ttl = store.client().describe_time_to_live().table_name(&store.table).send().await.unwrap();
     let ttl = ttl.time_to_live_description.unwrap();
     assert_eq!(ttl.attribute_name.as_deref(), Some(DEFINITION.ttl_attribute));
 }
