@@ -218,5 +218,5 @@ const FAILED_PAUSE: Duration = Duration::from_secs(300);
 /// How much of a shard one sweep takes; the next one takes the rest.
 const DUE_PER_SHARD: u32 = 200;
 /// How many accounts are advanced at once. Stripe's rate is kept by the client's own pace; to use it up, at 25 a
-/// second to an endpoint, a rotation may take a second in all.
-const AT_ONCE: usize = 24;
+/// second to an endpoint, a rotation may take a second and a quarter in all.
+const AT_ONCE: usize = 32;

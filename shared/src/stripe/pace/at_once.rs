@@ -56,6 +56,6 @@ impl AtOnce {
     }
 }
 
-/// More than a sweep has under way; what keeps a call that hangs from being followed by hundreds.
+/// As many as a sweep has under way; what keeps a call that hangs from being followed by hundreds.
 const MOST: usize = 32;
 const GROWS_EVERY: Duration = Duration::from_secs(60);

@@ -11,6 +11,8 @@ pub(super) struct Bucket {
     learned: Learned,
     next: Duration,
     closed_until: Duration,
+    /// Turns that were asked for until then are void: they were spaced at a rate that fell.
+    void_until: Option<Duration>,
     /// Since when no turn went by unused.
     full_since: Duration,
 }
@@ -21,6 +23,7 @@ impl Bucket {
             learned,
             next: Duration::ZERO,
             closed_until: Duration::ZERO,
+            void_until: None,
             full_since: Duration::ZERO,
         }
     }
@@ -41,9 +44,9 @@ impl Bucket {
         Some(at)
     }
 
-    /// Whether a turn at `at` holds, or was overtaken by a pause.
-    pub(super) fn is_open(&self, at: Duration) -> bool {
-        at >= self.closed_until
+    /// Whether a turn at `at` that was asked for at `asked` holds, or was overtaken by a pause or a refusal.
+    pub(super) fn is_open(&self, asked: Duration, at: Duration) -> bool {
+        at >= self.closed_until && self.void_until.is_none_or(|void_until| asked > void_until)
     }
 
     /// The rate at `now`, calls a second.
@@ -54,6 +57,8 @@ impl Bucket {
     /// A call whose turn was at `turn` was refused for this bucket's rate.
     pub(super) fn refused(&mut self, now: Duration, turn: Duration) {
         if self.learned.refused(now, turn) {
+            self.void_until = Some(now);
+            self.next = now;
             // What is sent within the same second is refused as well.
             self.close(now.saturating_add(SECOND));
         }

@@ -63,9 +63,9 @@ impl Kept {
         taken
     }
 
-    /// Whether a turn at `at` still holds.
-    pub(super) fn is_open(&mut self, gate: Gate, at: Duration) -> bool {
-        self.bucket(gate).is_open(at)
+    /// Whether a turn at `at` that was asked for at `asked` still holds.
+    pub(super) fn is_open(&mut self, gate: Gate, asked: Duration, at: Duration) -> bool {
+        self.bucket(gate).is_open(asked, at)
     }
 
     pub(super) fn turned_away(&mut self) {

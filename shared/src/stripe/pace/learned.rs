@@ -77,13 +77,17 @@ impl Learned {
     }
 
     /// A call whose turn was at `turn` was refused. Refusals of calls that were made before the rate last fell
-    /// say nothing about the rate as it is. Answers whether it fell.
+    /// say nothing about the rate as it is. One that comes alone, below where a limit is believed to be, is a hiccup
+    /// that moved calls together: it costs a moment and moves no limit. Answers whether the rate fell.
     pub(super) fn refused(&mut self, now: Duration, turn: Duration) -> bool {
         if self.fell_at.is_some_and(|fell_at| turn <= fell_at) {
             return false;
         }
         let rate = self.rate(now);
-        self.wall = Some(rate);
+        let is_alone = self.fell_at.is_none_or(|fell_at| now.saturating_sub(fell_at) > ALONE);
+        if !is_alone || self.wall.is_none_or(|wall| rate > wall) {
+            self.wall = Some(rate);
+        }
         self.rate = (rate * FALL).max(LEAST);
         self.fell_at = Some(now);
         true
@@ -96,6 +100,8 @@ const HEADROOM: f64 = 0.97;
 const PAST: f64 = 1.01;
 /// How long the creeping takes.
 const SLOW_SECONDS: f64 = 600.0;
+/// A refusal this long after the last one comes alone.
+const ALONE: Duration = Duration::from_secs(60);
 /// What part of the most comes back a second.
 const FAST: f64 = 0.01;
 /// What is left after a refusal.

@@ -90,8 +90,8 @@ impl Pace {
         self.lock().take_measures(now)
     }
 
-    /// Takes a turn at one gate and waits for it. A gate that was closed meanwhile is asked again, so that a
-    /// pause that Stripe asks for holds also for those who were waiting already.
+    /// Takes a turn at one gate and waits for it. A gate that was closed meanwhile, or whose rate fell, is asked
+    /// again, so that a pause that Stripe asks for holds also for those who were waiting already.
     async fn wait(&self, gate: Gate, latest: Option<Duration>) -> Result<Duration, TooLate> {
         loop {
             let now = self.started.elapsed();
@@ -103,7 +103,7 @@ impl Pace {
             if at > now {
                 sleep_until(self.started + at).await;
             }
-            if self.lock().is_open(gate, at) {
+            if self.lock().is_open(gate, now, at) {
                 return Ok(at);
             }
         }

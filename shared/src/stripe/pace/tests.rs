@@ -12,13 +12,19 @@ use super::{Endpoint, Pace, TooLate};
 use crate::stripe::error::LimitReason;
 
 /// As many callers as a sweep has, each asking again as soon as it was answered.
-const CALLERS: u64 = 8;
+const CALLERS: u64 = 32;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Asks,
-    /// It stands at the second gate.
-    Waits,
+    /// It waited at the first gate.
+    Waited {
+        asked: Duration,
+    },
+    /// It waited at the second.
+    WaitedForAll {
+        asked: Duration,
+    },
     Arrives {
         turn: Duration,
     },
@@ -111,12 +117,17 @@ impl Run {
             let next = match what {
                 What::Asks => {
                     let at = kept.take(Gate::Endpoint(endpoint), now, None).unwrap();
-                    (at, What::Waits)
+                    (at, What::Waited { asked: now })
                 }
-                What::Waits if !kept.is_open(Gate::Endpoint(endpoint), now) => (now, What::Asks),
-                What::Waits => {
+                What::Waited { asked } if !kept.is_open(Gate::Endpoint(endpoint), asked, now) => {
+                    (now, What::Asks)
+                }
+                What::WaitedForAll { asked } if kept.is_open(Gate::All, asked, now) => {
+                    (now + way(), What::Arrives { turn: now })
+                }
+                What::Waited { .. } | What::WaitedForAll { .. } => {
                     let at = kept.take(Gate::All, now, None).unwrap();
-                    (at + way(), What::Arrives { turn: at })
+                    (at, What::WaitedForAll { asked: now })
                 }
                 What::Arrives { turn } => {
                     let reason = limits.refuse(now, endpoint);
@@ -191,13 +202,14 @@ fn rate_at(kept: &mut Kept, now: Duration) -> f64 {
 #[test]
 fn a_limit_that_is_raised_is_found_out() {
     let mut kept = Kept::new(100);
-    let turn = Duration::from_secs(1);
-    kept.refused(turn, Endpoint::RotateKey, turn, LimitReason::EndpointRate, None);
-    let fallen = rate_at(&mut kept, turn);
-    assert!((19.0..20.0).contains(&fallen), "a fifth is off");
-    let near = use_up(&mut kept, 2, 60);
-    assert!((23.0..24.3).contains(&near), "it comes back to just below: {near}");
-    assert!(use_up(&mut kept, 60, 500) < 24.5, "and creeps past where it was refused");
+    for turn in [1, 3].map(Duration::from_secs) {
+        kept.refused(turn, Endpoint::RotateKey, turn, LimitReason::EndpointRate, None);
+    }
+    let fallen = rate_at(&mut kept, Duration::from_secs(3));
+    assert!((17.0..17.2).contains(&fallen), "a fifth is off, twice: {fallen}");
+    let near = use_up(&mut kept, 4, 60);
+    assert!((20.6..21.0).contains(&near), "it comes back to just below: {near}");
+    assert!(use_up(&mut kept, 60, 500) < 21.5, "and creeps past where it was refused");
     assert!(use_up(&mut kept, 500, 1000) > 96.0, "when nothing is refused it is free again");
 }
 
@@ -213,6 +225,33 @@ fn a_limit_that_nobody_came_near_is_not_forgotten() {
         let rate = rate_at(&mut kept, n * hour);
         assert!(rate < 25.0, "after {n} hours: {rate}");
     }
+}
+
+#[test]
+fn a_refusal_that_comes_alone_is_no_lower_limit() {
+    let mut kept = Kept::new(100);
+    let turn = Duration::from_secs(100);
+    kept.refused(turn, Endpoint::RotateKey, turn, LimitReason::EndpointRate, None);
+    assert!(rate_at(&mut kept, turn) < 20.0);
+    let back = rate_at(&mut kept, turn + Duration::from_secs(20));
+    assert!((24.2..24.3).contains(&back), "{back}");
+    let again = turn + Duration::from_secs(30);
+    kept.refused(again, Endpoint::RotateKey, again, LimitReason::EndpointRate, None);
+    let back = rate_at(&mut kept, again + Duration::from_secs(20));
+    assert!(back < 24.0, "the second in a minute is: {back}");
+}
+
+#[test]
+fn turns_that_were_spaced_at_a_rate_that_fell_are_void() {
+    let mut kept = Kept::new(20);
+    let (gate, now) = (Gate::All, Duration::from_secs(5));
+    let turns: Vec<Duration> = (0..32).map(|_| kept.take(gate, now, None).unwrap()).collect();
+    kept.refused(now, Endpoint::RotateKey, now, LimitReason::GlobalRate, None);
+    let second = now + Duration::from_secs(1);
+    assert!(turns.iter().all(|at| !kept.is_open(gate, now, *at)), "those after the pause too");
+    let asked = now + Duration::from_millis(1);
+    let at = kept.take(gate, asked, None).unwrap();
+    assert_eq!((at, kept.is_open(gate, asked, at)), (second, true), "their place is free");
 }
 
 #[test]
@@ -267,7 +306,7 @@ fn no_turn_is_handed_out_within_a_pause_that_stripe_asks_for() {
     let gate = Gate::Endpoint(Endpoint::RotateKey);
     let waiting = kept.take(gate, now, None).unwrap();
     kept.refused(now, Endpoint::RotateKey, now, LimitReason::EndpointRate, Some(pause));
-    assert!(!kept.is_open(gate, waiting), "whoever waited already asks again");
+    assert!(!kept.is_open(gate, now, waiting), "whoever waited already asks again");
     assert_eq!(kept.take(gate, now, None), Some(now + pause));
     assert_eq!(kept.take(Gate::All, now, None), Some(now), "the others go on");
     let day = Duration::from_secs(86_400);
