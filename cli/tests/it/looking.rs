@@ -42,6 +42,23 @@ async fn status_names_the_account_that_waits_longest() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn status_names_an_account_that_stripe_has_refused_for_a_day() -> anyhow::Result<()> {
+    let (desk, at) = Desk::with_account("acct_1Gone").await?;
+    desk.world.deliver().await?;
+    desk.world.pass(Duration::from_secs(5));
+    desk.world.stripe.uninstall(at.id.as_str(), false, fake_stripe::KeepOrExpire::Keep);
+    for _ in 0..52 {
+        desk.world.pass(Duration::from_secs(3600));
+        desk.world.sweep().await?;
+    }
+    let status = desk.give(&["status", "--output", "json"]).await.json(0)?;
+    assert_eq!(status["out_of_reach"][0]["account"], "acct_1Gone", "{status}");
+    let said = desk.give(&["status"]).await;
+    assert!(said.text(0)?.contains("out of reach: acct_1Gone (test) since 2026-"), "{said:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn show_tells_everything_but_the_secret() -> anyhow::Result<()> {
     let (desk, at) = Desk::with_account("acct_1Shown").await?;
     let token = desk.world.token(&at, Kind::Secret).await?;
