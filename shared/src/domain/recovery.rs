@@ -100,10 +100,13 @@ fn is_given_up(account: &Account, slot: &Slot, current: Generation) -> bool {
     })
 }
 
-/// Whether a call of ours that was given up may have made a key at this instant: nobody has its secret.
+/// Whether a call of ours that was given up may have made a key at this instant: nobody has its secret. An older
+/// key that no generation knows is another matter: somebody may use it.
 pub fn may_be_lost(account: &Account, slot: &Slot, created: Timestamp) -> bool {
     account.generations_of(slot).any(|(_, state)| match state {
-        State::Ended { why: Ending::Lost, at, .. } => created <= at.plus(UNDER_WAY),
+        State::Ended { key: None, why: Ending::Lost, at, .. } => {
+            (at.minus(LONGEST_REPEATED)..=at.plus(UNDER_WAY)).contains(&created)
+        }
         State::Requested { .. }
         | State::Issued { .. }
         | State::Proven { .. }
@@ -139,6 +142,9 @@ fn doom_of(account: &Account, slot: &Slot) -> Option<Doom> {
     }
 }
 
+/// No call is repeated for longer: neither half of the longest overlap that there is, nor
+/// [`Policy::ATTEMPTS`] with their pauses.
+const LONGEST_REPEATED: Duration = Duration::from_secs(7 * 86_400);
 /// How long a call that was given up may be under way.
 const UNDER_WAY: Duration = Duration::from_secs(3600);
 

@@ -142,6 +142,9 @@ fn a_key_that_was_made_before_a_call_was_given_up_may_be_that_calls() {
     assert!(may_be_lost(&account, &slot(), second(-5)));
     assert!(may_be_lost(&account, &slot(), second(60)), "the call was still under way");
     assert!(!may_be_lost(&account, &slot(), second(7200)));
+    assert!(!may_be_lost(&account, &slot(), second(-8 * 86_400)), "no call goes on for so long");
+    let answered = self::account([current(None), lost(Some("mk_2"), second(0))]);
+    assert!(!may_be_lost(&answered, &slot(), second(-5)), "that call's key is known");
 }
 
 #[test]
