@@ -1,0 +1,442 @@
+//! A world in which plans are carried out, and what has to hold in it after each step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keysteward::domain::account::{Account, Change, Hold, HoldReason, Reconciled, Status};
+use keysteward::domain::audit;
+use keysteward::domain::audit::{Action, Actor, Entry, Phase};
+use keysteward::domain::id::{AccountId, KeyId, Kid};
+use keysteward::domain::intent::{Asking, How, Intent, PublicKey, RequestShape};
+use keysteward::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
+use keysteward::domain::orders::Orders;
+use keysteward::domain::plan::{Because, Plan, Step, plan};
+use keysteward::domain::policy::{OnUserExpire, Policy};
+use keysteward::domain::recovery::may_be_rotated_by_us;
+use keysteward::domain::sealed::{KeyPair, Material, Sealed, Wrapped};
+use keysteward::domain::slot::{AccountRef, Generation, Kind, Mode, Slot, SlotName};
+use keysteward::domain::time::Timestamp;
+
+/// What the world does with the next step that touches it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    Good,
+    Vain,
+    Lost,
+    DoesNotOpen,
+}
+
+/// What else happens between two sweeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outside {
+    Nothing,
+    RevokedByUser,
+    RotatedBySomebody,
+    RotationAsked,
+    Uninstalled,
+    Reinstalled,
+    Provisioned,
+    WentLive,
+}
+
+pub(crate) struct Model {
+    pub(crate) policy: Policy,
+    pub(crate) orders: Orders,
+    pub(crate) account: Account,
+    pub(crate) now: Timestamp,
+    pub(crate) trail: Vec<Entry>,
+    pub(crate) minted: u32,
+}
+
+impl Model {
+    pub(crate) fn new(policy: Policy) -> Self {
+        let now = Timestamp::from_seconds(1_700_000_000).unwrap();
+        let at = AccountRef::new(Mode::Test, AccountId::parse("acct_1").unwrap());
+        let mut model = Self {
+            policy,
+            orders: Orders::default(),
+            account: Account::new(at, now),
+            now,
+            trail: vec![],
+            minted: 0,
+        };
+        model.change(|change| {
+            change.set_status(Status::Installed { since: now }, Action::Install);
+            for kind in [Kind::Secret, Kind::Publishable] {
+                change.open_slot(&Slot::new(kind, SlotName::default()));
+            }
+        });
+        model
+    }
+
+    pub(crate) fn change(&mut self, write: impl FnOnce(&mut Change)) {
+        let mut change = Change::of(self.account.clone(), self.now, Actor::Sweep);
+        write(&mut change);
+        self.trail.extend(change.entries().to_vec());
+        self.account = change.into_account();
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        plan(self.now, &self.policy, &self.orders, &self.account)
+    }
+
+    /// Carries out what is due until nothing is, with `answers` as the world's answers, then good ones.
+    pub(crate) fn sweep(&mut self, answers: &mut impl Iterator<Item = Answer>) {
+        for _ in 0..200 {
+            let Some(planned) = self.plan().steps.into_iter().next() else { return };
+            self.carry_out(planned.step, planned.because, answers);
+        }
+        panic!("a sweep does not come to rest: {:?}", self.plan());
+    }
+
+    pub(crate) fn carry_out(
+        &mut self,
+        step: Step,
+        because: Because,
+        answers: &mut impl Iterator<Item = Answer>,
+    ) {
+        let (now, draw) = (self.now, u64::from(self.minted));
+        if let (Step::Request { slot, .. }, Because::RotationIsDue) = (&step, because) {
+            self.assert_no_other_window_is_open(slot);
+        }
+        let because = Some(because);
+        match step {
+            Step::Reconcile => {
+                self.change(|change| change.reconciled(Reconciled { at: now, drift: 0 }))
+            }
+            Step::Request { slot, from } => self.request(&slot, from),
+            Step::Ask(slot, generation) => match answers.next().unwrap_or(Answer::Good) {
+                Answer::Good | Answer::DoesNotOpen => self.answer(&slot, generation),
+                Answer::Vain => self.ask_in_vain(&slot, generation),
+                Answer::Lost => self.lose(&slot, generation),
+            },
+            Step::Recover(slot, generation) => match answers.next().unwrap_or(Answer::Good) {
+                Answer::Good | Answer::DoesNotOpen => self.answer(&slot, generation),
+                Answer::Vain => self.recover(&slot, generation),
+                Answer::Lost => self.lose(&slot, generation),
+            },
+            Step::Prove(slot, generation) => {
+                let happened = match answers.next().unwrap_or(Answer::Good) {
+                    Answer::DoesNotOpen => Happened::DidNotOpen { at: now },
+                    Answer::Good | Answer::Vain | Answer::Lost => Happened::Proved,
+                };
+                self.change(|change| change.apply(&slot, generation, happened, because).unwrap());
+            }
+            Step::Promote(slot, generation) => {
+                let rotates_at = Some(self.policy.rotates_at(now, draw));
+                let dies_at = now.plus(self.policy.overlap());
+                self.change(|change| {
+                    let before = change.account().current(&slot).map(|(generation, _)| generation);
+                    if let Some(before) = before {
+                        let over = Happened::Superseded { dies_at, try_at: dies_at };
+                        change.apply(&slot, before, over, because).unwrap();
+                    }
+                    change
+                        .apply(
+                            &slot,
+                            generation,
+                            Happened::Promoted {
+                                rotates_at,
+                                look_at: now.plus(Policy::LOOK_EVERY),
+                            },
+                            because,
+                        )
+                        .unwrap();
+                    change.hold(&slot, None);
+                });
+            }
+            Step::LookAt(slot, generation) => self.change(|change| {
+                let looked = Happened::LookedAt { look_at: now.plus(Policy::LOOK_EVERY) };
+                change.apply(&slot, generation, looked, because).unwrap();
+            }),
+            Step::Retire(slot, generation) => self.retire(&slot, generation),
+            Step::Withdraw(slot, generation) => self.change(|change| {
+                let ended = Happened::Ended { at: now, why: Ending::Uninstalled };
+                change.apply(&slot, generation, ended, because).unwrap();
+            }),
+            Step::Spare(slot, generation) => self.change(|change| {
+                let spared = Happened::EndingTried { try_at: now.plus(Duration::from_secs(900)) };
+                change.apply(&slot, generation, spared, because).unwrap();
+            }),
+            Step::Close(slot, generation, why) => self.change(|change| {
+                change.apply(&slot, generation, Happened::Ended { at: now, why }, because).unwrap();
+                if why == Ending::RevokedByUser {
+                    let why = HoldReason::RevokedByUser;
+                    change.hold(&slot, Some(Hold { why, since: now, until: None }));
+                }
+            }),
+            Step::Forget(slot, generation) => {
+                self.change(|change| change.forget(&slot, generation))
+            }
+            Step::Shred(kid) => self.change(|change| change.shred_pair(&kid)),
+        }
+    }
+
+    pub(crate) fn request(&mut self, slot: &Slot, from: Option<Generation>) {
+        let state = self.account.slots[slot].clone();
+        let kid = Kid::parse("kid_1").unwrap();
+        let account = self.account.at.clone();
+        let asking = Asking {
+            app: "ca_1",
+            account: &account,
+            slot,
+            opened_at: state.opened_at,
+            generation: state.next,
+            public_key: Some(PublicKey { kid: &kid, pem: "PEM" }),
+            now: self.now,
+        };
+        let shape = RequestShape { stripe_version: "v".into(), permissions: vec![] };
+        let intent = match from {
+            None => Intent::create(&asking, &shape),
+            Some(from) => {
+                let key = self.account.generations[&(slot.clone(), from)].key().unwrap().clone();
+                Intent::rotate(&asking, &shape, &key, from, self.policy.overlap_minutes())
+            }
+        };
+        let now = self.now;
+        self.change(|change| {
+            if change.account().usable_pair(now).is_none() {
+                change.add_pair(KeyPair {
+                    kid,
+                    public_pem: "PEM".into(),
+                    wrapped: Wrapped("w".into()),
+                    made_at: now,
+                });
+            }
+            change.request(slot, state.next, intent, Because::SlotIsEmpty);
+        });
+    }
+
+    pub(crate) fn ask_in_vain(&mut self, slot: &Slot, generation: Generation) {
+        let now = self.now;
+        let State::Requested { intent } = &self.account.generations[&(slot.clone(), generation)]
+        else {
+            panic!("asked for what was not requested");
+        };
+        let until = Some(now.plus(Policy::backoff(intent.attempts)));
+        self.change(|change| {
+            change.apply(slot, generation, Happened::AskedInVain, None).unwrap();
+            change.hold(slot, Some(Hold { why: HoldReason::NoAnswer, since: now, until }));
+        });
+    }
+
+    /// The call is not answered and Stripe shows no key of it: a rotation is given up.
+    pub(crate) fn recover(&mut self, slot: &Slot, generation: Generation) {
+        self.ask_in_vain(slot, generation);
+        let now = self.now;
+        let state = &self.account.generations[&(slot.clone(), generation)];
+        if !matches!(state, State::Requested { intent } if intent.how != How::Create) {
+            return;
+        }
+        self.change(|change| {
+            let lost = Happened::Ended { at: now, why: Ending::Lost };
+            change.apply(slot, generation, lost, None).unwrap();
+            change.hold(slot, None);
+        });
+    }
+
+    pub(crate) fn next_key(&mut self) -> KeyId {
+        self.minted += 1;
+        KeyId::parse(&format!("mk_{}", self.minted)).unwrap()
+    }
+
+    pub(crate) fn answer(&mut self, slot: &Slot, generation: Generation) {
+        let (key, at) = (self.next_key(), self.now);
+        let sealed = Sealed { kid: Kid::parse("kid_1").unwrap(), compact: "a.b.c.d.e".into() };
+        let material = Material::Sealed(sealed);
+        let answered = Happened::Answered { key, material, at, predecessor_dies_at: None };
+        self.change(|change| change.apply(slot, generation, answered, None).unwrap());
+    }
+
+    pub(crate) fn lose(&mut self, slot: &Slot, generation: Generation) {
+        let (key, at) = (self.next_key(), self.now);
+        let State::Requested { intent } = &self.account.generations[&(slot.clone(), generation)]
+        else {
+            panic!("asked for what was not requested");
+        };
+        let from = match intent.how {
+            How::Create => None,
+            How::Rotate { from, .. } => Some(from),
+        };
+        let doom = Doom { at: at.plus(self.policy.overlap()), by: DoomedBy::LostAnswer };
+        self.change(|change| {
+            let lost = Happened::AnsweredWithoutSecret { key, at };
+            change.apply(slot, generation, lost, None).unwrap();
+            let current = change.account().current(slot).map(|(generation, _)| generation);
+            if let Some(from) = from.filter(|from| current == Some(*from)) {
+                change.apply(slot, from, Happened::Doomed(doom), None).unwrap();
+            }
+        });
+    }
+
+    pub(crate) fn retire(&mut self, slot: &Slot, generation: Generation) {
+        let State::Retiring { ending, .. } = self.account.generations[&(slot.clone(), generation)]
+        else {
+            panic!("a key is ended that is not retiring");
+        };
+        // I1, the property this file is about.
+        assert!(
+            ending != Ending::Superseded
+                || self.account.current(slot).is_some()
+                || self.account.slots[slot].hold.is_some_and(|hold| {
+                    matches!(hold.why, HoldReason::RevokedByUser | HoldReason::MovedToLive)
+                }),
+            "the last key known to work would be ended"
+        );
+        let at = self.now;
+        self.change(|change| {
+            let ended = Happened::Ended { at, why: ending };
+            change.apply(slot, generation, ended, None).unwrap();
+        });
+    }
+
+    pub(crate) fn outside(&mut self, what: Outside) {
+        let now = self.now;
+        let slot = Slot::new(Kind::Secret, SlotName::default());
+        let current = self.account.current(&slot).map(|(generation, _)| generation);
+        let policy = self.policy.on_user_expire();
+        match (what, current) {
+            (Outside::Nothing, _) => {}
+            (Outside::RevokedByUser, Some(current)) => self.change(|change| {
+                let ended = Happened::Ended { at: now, why: Ending::RevokedByUser };
+                change.apply(&slot, current, ended, None).unwrap();
+                if policy == OnUserExpire::Hold && change.account().pending(&slot).is_none() {
+                    let why = HoldReason::RevokedByUser;
+                    change.hold(&slot, Some(Hold { why, since: now, until: None }));
+                }
+            }),
+            (Outside::RotatedBySomebody, Some(current)) => self.change(|change| {
+                let at = now.plus(Duration::from_secs(3600));
+                let doom = Doom { at, by: DoomedBy::SomebodyElse };
+                change.apply(&slot, current, Happened::Doomed(doom), None).unwrap();
+            }),
+            (Outside::RotationAsked, Some(current)) => self.change(|change| {
+                let asked = Happened::RotationAsked { at: now };
+                change.apply(&slot, current, asked, None).unwrap();
+            }),
+            (Outside::Uninstalled, _) => self.change(|change| {
+                change.set_status(Status::Uninstalled { at: now }, Action::Uninstall);
+            }),
+            (Outside::Reinstalled, _) => self.change(|change| {
+                change.set_status(Status::Installed { since: now }, Action::Install);
+                for kind in [Kind::Secret, Kind::Publishable] {
+                    change.open_slot(&Slot::new(kind, SlotName::default()));
+                }
+            }),
+            (Outside::Provisioned, _) => {
+                self.change(|change| change.start_afresh(&slot).unwrap());
+                assert!(self.is_cared_for(&slot), "a fresh start leads to a key");
+            }
+            (Outside::WentLive, _) => self.change(|change| {
+                let overlap = Duration::from_secs(86_400);
+                change.vacate(now.plus(overlap)).unwrap();
+            }),
+            (
+                Outside::RevokedByUser | Outside::RotatedBySomebody | Outside::RotationAsked,
+                None,
+            ) => {}
+        }
+    }
+
+    /// Whether the slot has a key, or the plan gets it one.
+    pub(crate) fn is_cared_for(&self, slot: &Slot) -> bool {
+        let gets_one = |step: &Step| match step {
+            Step::Request { slot: of, .. }
+            | Step::Ask(of, _)
+            | Step::Recover(of, _)
+            | Step::Prove(of, _)
+            | Step::Promote(of, _) => of == slot,
+            _ => false,
+        };
+        matches!(self.account.head.status, Status::Uninstalled { .. })
+            || self.account.current(slot).is_some()
+            || self.plan().steps.iter().any(|planned| gets_one(&planned.step))
+    }
+
+    pub(crate) fn assert_sound(&self) {
+        let mut currents: BTreeMap<&Slot, u32> = BTreeMap::new();
+        let mut pendings: BTreeMap<&Slot, u32> = BTreeMap::new();
+        for ((slot, generation), state) in &self.account.generations {
+            if matches!(state, State::Current { .. }) {
+                *currents.entry(slot).or_default() += 1;
+            }
+            if state.is_pending() {
+                *pendings.entry(slot).or_default() += 1;
+            }
+            assert!(
+                *generation < self.account.slots[slot].next,
+                "a generation is ahead of its slot"
+            );
+        }
+        assert!(currents.values().all(|count| *count == 1), "one current key a slot");
+        assert!(pendings.values().all(|count| *count == 1), "one pending key a slot");
+        audit::verify(&self.trail, &self.account.head.audit).unwrap();
+        let plan = self.plan();
+        assert!(plan.wake_at.is_none_or(|at| at > self.now), "a wake-up lies in the past");
+    }
+
+    /// A rotation by age begins while no other slot's key is being replaced or outlives its replacement.
+    pub(crate) fn assert_no_other_window_is_open(&self, slot: &Slot) {
+        match self.account.current(slot) {
+            Some((_, State::Current { asked: true, .. })) => return,
+            // What goes on then is a rotation that was begun before.
+            Some((current, _)) if may_be_rotated_by_us(&self.account, slot, current) => return,
+            Some(_) | None => {}
+        }
+        for ((other, generation), state) in &self.account.generations {
+            let is_open = match state {
+                State::Retiring { ending, dies_at, .. } => {
+                    *ending == Ending::Superseded && *dies_at > self.now
+                }
+                state => state.is_pending() && self.account.current(other).is_some(),
+            };
+            let waits_for_somebody =
+                self.account.slots[other].hold.is_some_and(|hold| hold.until.is_none());
+            assert!(
+                other == slot || !is_open || waits_for_somebody,
+                "{slot} is rotated in the window of {other} {}",
+                generation.number()
+            );
+        }
+    }
+
+    /// I7: nothing waits without a deadline, except for a person.
+    pub(crate) fn assert_nothing_is_forgotten(&self) {
+        let waits = self.account.generations.values().any(|state| match state {
+            State::Retiring { .. } | State::Ended { .. } | State::Current { .. } => true,
+            state => state.is_pending(),
+        });
+        let waits_for_somebody = self
+            .account
+            .slots
+            .values()
+            .any(|state| state.hold.is_some_and(|hold| hold.until.is_none()));
+        if waits && !waits_for_somebody {
+            assert!(self.plan().wake_at.is_some(), "something waits and nothing will wake it");
+        }
+    }
+
+    /// Every action that was opened is closed, once nothing is pending or retiring.
+    pub(crate) fn assert_audit_is_closed(&self) {
+        let mut open: BTreeMap<_, i32> = BTreeMap::new();
+        for entry in &self.trail {
+            let about = (entry.slot.clone(), entry.generation, entry.action as u8);
+            match entry.phase {
+                Phase::Begin => *open.entry(about).or_default() += 1,
+                Phase::Complete => *open.entry(about).or_default() -= 1,
+                Phase::Note => {}
+            }
+        }
+        for ((slot, generation, action), count) in open {
+            let (Some(slot), Some(generation)) = (slot, generation) else { continue };
+            let state = self.account.generations.get(&(slot, generation));
+            let is_open = state.is_some_and(|state| {
+                let issuing = action == Action::Issue as u8 && state.is_pending();
+                let retiring =
+                    action == Action::Retire as u8 && matches!(state, State::Retiring { .. });
+                issuing || retiring
+            });
+            assert_eq!(count, i32::from(is_open), "an audit entry is left open or closed twice");
+        }
+    }
+}
