@@ -173,12 +173,13 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
     }
 }
 
-/// Whether Stripe issued a key since: the app had access then.
+/// Whether Stripe issued a key since: the app had access then. By whole seconds, as Stripe's events tell the time: one
+/// of the same second may have been before or after, and is believed.
 fn issued_after(account: &Account, at: Timestamp) -> bool {
     account.generations.values().any(|state| match state {
         State::Issued { issued_at, .. }
         | State::Proven { issued_at, .. }
-        | State::Current { issued_at, .. } => *issued_at > at,
+        | State::Current { issued_at, .. } => issued_at.seconds() > at.seconds(),
         State::Requested { .. }
         | State::Retiring { .. }
         | State::Ended { .. }

@@ -176,6 +176,24 @@ async fn after_an_uninstall_that_nobody_told_of_a_dead_key_is_served_for_a_day_a
     Ok(())
 }
 
+/// Stripe's events tell whole seconds: this one's says that it was before the key.
+#[tokio::test]
+async fn an_uninstall_within_the_second_in_which_a_key_was_issued_is_one() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let at = account(Mode::Live, "acct_1Brief")?;
+    world.add_account(at.id.as_str());
+    world.pass(Duration::from_millis(400));
+    world.install_app(&at).await?;
+    world.deliver().await?;
+    world.pass(Duration::from_millis(200));
+    world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Keep);
+    world.deliver().await?;
+    let reply = world.read(&at, Kind::Secret).await;
+    assert_eq!(reply.status(), StatusCode::CONFLICT);
+    assert_eq!(json_of(&reply)?["code"], "uninstalled");
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_uninstall_that_is_heard_of_after_the_next_installation_ends_nothing()
 -> anyhow::Result<()> {
