@@ -16,6 +16,12 @@ async fn every_kind_of_bad_read_gets_its_named_answer() -> anyhow::Result<()> {
         ("/", StatusCode::NOT_FOUND, "no_such_path"),
         ("/v1/accounts/acct_1Read", StatusCode::NOT_FOUND, "no_such_path"),
         ("/v1/accounts/acct_1Read/keys/a/b", StatusCode::NOT_FOUND, "no_such_path"),
+        (
+            "/v1/accounts/acct_1Other/keys/../../acct_1Read/keys/default",
+            StatusCode::NOT_FOUND,
+            "no_such_path",
+        ),
+        ("/v1/accounts/acct_1Other%2F../keys/default", StatusCode::BAD_REQUEST, "bad_parameter"),
         ("/v1/accounts/cus_1/keys/default", StatusCode::BAD_REQUEST, "bad_parameter"),
         ("/v1/accounts/acct_1%23/keys/default", StatusCode::BAD_REQUEST, "bad_parameter"),
         (long.as_str(), StatusCode::BAD_REQUEST, "bad_parameter"),

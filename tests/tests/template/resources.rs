@@ -69,7 +69,7 @@ fn the_stream_brings_new_event_rows_and_sets_aside_what_fails() -> anyhow::Resul
     );
     let keys = code("shared/src/store/keys.rs")?;
     assert!(keys.contains("const EVENTS: &str = \"EVENT#\";"), "the prefix is the code's");
-    let lambda = code("shared/src/runtime/lambda.rs")?;
+    let lambda = code("shared/src/runtime/lambda/batch.rs")?;
     assert!(lambda.contains("record.event_name == \"INSERT\""), "the event's name is the code's");
     assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
     assert_eq!(mapping["BisectBatchOnFunctionError"], true);
