@@ -2,6 +2,7 @@
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use keysteward::domain::id::AccountId;
+use keysteward::domain::policy::Policy;
 use keysteward::domain::slot::{Kind, Mode, Slot, SlotName};
 use keysteward::domain::time::Timestamp;
 
@@ -110,8 +111,8 @@ pub(crate) struct Order {
     /// Only keys that were issued before this instant (RFC 3339); now, when not given.
     #[arg(long, requires = "all", value_parser = Timestamp::parse, value_name = "TIME")]
     pub(crate) issued_before: Option<Timestamp>,
-    /// How long the replaced keys live on; never longer than the policy says.
-    #[arg(long, requires = "all", value_parser = clap::value_parser!(u32).range(0..=10_080), value_name = "N")]
+    /// How long the replaced keys live on, 10 at least; never longer than the policy says.
+    #[arg(long, requires = "all", value_parser = clap::value_parser!(u32).range(i64::from(Policy::LEAST_OVERLAP_MINUTES)..=10_080), value_name = "N")]
     pub(crate) overlap_minutes: Option<u32>,
     /// Count what would be replaced and change nothing.
     #[arg(long, requires = "all", conflicts_with_all = ["watch", "cancel"])]
@@ -186,7 +187,7 @@ pub(crate) struct Resume {
     /// Only this account, acct_…; the whole bundle, when not given.
     #[arg(value_parser = AccountId::parse)]
     pub(crate) account: Option<AccountId>,
-    /// A slot that waits for a person: its hold is lifted and what needed an operator is given up.
+    /// A slot that waits for a person: its hold is lifted, and what needed an operator is given up and ended.
     #[arg(value_parser = SlotName::parse)]
     pub(crate) slot: Option<SlotName>,
     #[command(flatten)]
@@ -231,6 +232,9 @@ pub(crate) struct Reconcile {
     /// Set right what differs; keys that the app did not mint are never touched.
     #[arg(long)]
     pub(crate) apply: bool,
+    /// Do not ask.
+    #[arg(long, requires = "apply")]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Group)]

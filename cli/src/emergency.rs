@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use keysteward::domain::account::{Account, Status};
+use keysteward::domain::account::{Account, SlotState, Status};
+use keysteward::domain::attention::needs_operator;
 use keysteward::domain::lifecycle::State;
 use keysteward::domain::orders::{Emergency, Standing};
-use keysteward::domain::slot::Kind;
+use keysteward::domain::policy::Policy;
+use keysteward::domain::slot::{Kind, Slot};
 use keysteward::domain::time::Timestamp;
 use keysteward::steward::OrderBook;
 use keysteward::store::Store;
@@ -44,13 +46,17 @@ pub(crate) async fn run(asked: Rotate, session: &mut Session) -> anyhow::Result<
         orders.give(&store, now, move |standing| standing.order(order.clone())).await?;
     }
     if asked.order.watch {
-        watch(&store, &emergency, Duration::from_secs(asked.order.every), session).await?;
+        let every = Duration::from_secs(asked.order.every);
+        let left = watch(&store, &emergency, every, session).await?;
+        let (order, counted, found) = match left {
+            None => ("done", before, Found::NothingWrong),
+            Some(left) => ("waits", left, Found::SomethingWrong),
+        };
+        let counted = Counted { order, before: counted, emergency: &emergency };
+        session.show(&counted, Counted::as_text)?;
+        return Ok(found);
     }
-    let order = match (asked.order.watch, is_on) {
-        (true, _) => "done",
-        (false, true) => "on_already",
-        (false, false) => "given",
-    };
+    let order = if is_on { "on_already" } else { "given" };
     session.show(&Counted { order, before, emergency: &emergency }, Counted::as_text)?;
     Ok(Found::NothingWrong)
 }
@@ -111,23 +117,24 @@ async fn take_back(store: &Store, since: Timestamp, now: Timestamp) -> anyhow::R
 }
 
 /// Counts again and again until nothing is left, twice in a row: an account that was moved in the index
-/// while we looked is seen by the second look.
+/// while we looked is seen by the second look. What is left when it waits for something else, or cannot be
+/// read, and that does not change: the order stays on, and no time brings it to an end.
 async fn watch(
     store: &Store,
     emergency: &Emergency,
     every: Duration,
     session: &mut Session,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Tally>> {
     let first = tally(store, emergency, session).await?;
     let bar = session.terminal.progress("keys replaced", Some(first.keys));
-    let mut last = first;
+    let (mut last, mut since) = (first, session.now());
     loop {
         tokio::time::sleep(every).await;
         let left = tally(store, emergency, session).await?;
         bar.set_position(first.keys.saturating_sub(left.keys));
-        if left.keys != last.keys {
-            let line = format!("{} left", count(left.keys, "key", "keys"));
-            bar.suspend(|| session.terminal.say(&line));
+        if left != last {
+            since = session.now();
+            bar.suspend(|| session.terminal.say(&left.as_line()));
         }
         if left.is_nothing() && last.is_nothing() {
             break;
@@ -137,11 +144,19 @@ async fn watch(
             bar.finish_and_clear();
             bail!("the emergency was taken back, or another was ordered; {} were left", left.keys);
         }
+        if left.only_waits() && session.now().since(since) >= PATIENCE {
+            bar.finish_and_clear();
+            return Ok(Some(left));
+        }
         last = left;
     }
     bar.finish_and_clear();
-    take_back(store, emergency.since, session.now()).await
+    take_back(store, emergency.since, session.now()).await?;
+    Ok(None)
 }
+
+/// How long nothing changes before nobody waits any longer: sweeps came between, and had their chance.
+const PATIENCE: Duration = Policy::SWEEP_INTERVAL.saturating_mul(5);
 
 /// How many keys an emergency still wants replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -156,6 +171,24 @@ struct Tally {
 impl Tally {
     fn is_nothing(self) -> bool {
         self.keys == 0 && self.unreadable_accounts == 0
+    }
+
+    /// Whether the sweep can do nothing about what is left.
+    fn only_waits(self) -> bool {
+        self.keys == self.held
+    }
+
+    fn as_line(self) -> String {
+        let Self { keys, accounts: _, held, unreadable_accounts } = self;
+        let mut line = format!("{} left", count(keys, "key", "keys"));
+        if held > 0 {
+            line.push_str(&format!(", {held} of them in slots that wait"));
+        }
+        if unreadable_accounts > 0 {
+            let accounts = count(unreadable_accounts, "account", "accounts");
+            line.push_str(&format!(", {accounts} unreadable"));
+        }
+        line
     }
 }
 
@@ -198,7 +231,11 @@ pub(crate) fn left(emergency: &Emergency, account: &Account) -> u64 {
 }
 
 fn held(account: &Account) -> u64 {
-    account.slots.values().filter(|slot| slot.hold.is_some()).count() as u64
+    let slots = account.slots.iter();
+    let waits = |(slot, state): &(&Slot, &SlotState)| {
+        state.hold.is_some() || needs_operator(account, slot).is_some()
+    };
+    slots.filter(waits).count() as u64
 }
 
 fn question(emergency: &Emergency, before: Tally, standing: &Standing) -> String {
@@ -232,7 +269,7 @@ fn question(emergency: &Emergency, before: Tally, standing: &Standing) -> String
 
 #[derive(Serialize)]
 struct Counted<'a> {
-    /// `dry_run`, `given`, `on_already`, `done` or `cancelled`.
+    /// `dry_run`, `given`, `on_already`, `done`, `waits` or `cancelled`.
     order: &'static str,
     #[serde(rename = "left")]
     before: Tally,
@@ -275,6 +312,10 @@ impl Counted<'_> {
             "done" => {
                 format!("all is replaced and the order is taken back; {number} at the start\n")
             }
+            "waits" => format!(
+                "{number} left that no sweep can replace now: `keysteward status` shows what they wait for; the order \
+                 stays on\n"
+            ),
             "on_already" if keys == 0 => format!(
                 "the order is on since {} and nothing is left; `rotate --all --cancel` takes it back, \
                  then another can be given\n",

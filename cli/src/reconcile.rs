@@ -25,6 +25,9 @@ pub(crate) async fn run(asked: Reconcile, session: &mut Session) -> anyhow::Resu
             summary.add(&at, compared);
         }
         None => {
+            if asked.apply {
+                session.confirm(asked.yes, QUESTION, "apply")?;
+            }
             let bar = session.terminal.progress("accounts compared", None);
             for number in 0..SHARDS {
                 let mut accounts = walk::shard(&steward.store, number).await?;
@@ -155,6 +158,10 @@ impl Summary {
         text
     }
 }
+
+const QUESTION: &str = "This sets right what differs on every account: keys of ours that the table does not know or that \
+                        nobody can read are ended, and slots whose key was ended at Stripe are held or get another, as the \
+                        policy says. Keys that the app did not mint are never touched.";
 
 /// Stripe's rate is kept by the client's own pace.
 const AT_ONCE: usize = 8;

@@ -62,8 +62,8 @@ pub struct Freshness {
 pub enum Answer {
     /// The key.
     Key(Box<Served>),
-    /// The caller has it already.
-    NotModified(Freshness),
+    /// The caller has this generation already.
+    NotModified(Generation, Freshness),
 }
 
 /// Why no key is served.
@@ -134,11 +134,11 @@ impl Service {
         let previous_valid_until = previous_valid_until(&account, slot, now);
         let dies_in = doom.map(|doom| doom.at.since(now) / 2);
         let freshness = Freshness {
-            etag: etag(generation, key, previous_valid_until),
+            etag: etag(generation, key, *rotates_at, previous_valid_until),
             max_age: self.policy.max_age().min(dies_in.unwrap_or(Duration::MAX)),
         };
         if known.iter().any(|tag| *tag == "*" || *tag == freshness.etag) {
-            return Ok(Answer::NotModified(freshness));
+            return Ok(Answer::NotModified(generation, freshness));
         }
         let token = match material {
             Material::Publishable(token) => SecretToken::new(token.clone()),
@@ -186,9 +186,16 @@ fn why_not(account: &Account, slot: &Slot) -> &'static str {
     }
 }
 
-fn etag(generation: Generation, key: &KeyId, previous: Option<Timestamp>) -> String {
-    let overlap = previous.map_or(0, Timestamp::millis);
-    format!("\"{generation}-{key}-{overlap}\"")
+/// Of all that an answer says: the key, and what may change about it while it stays the same.
+fn etag(
+    generation: Generation,
+    key: &KeyId,
+    rotates_at: Option<Timestamp>,
+    previous_valid_until: Option<Timestamp>,
+) -> String {
+    let [rotates, overlap] =
+        [rotates_at, previous_valid_until].map(|at| at.map_or(0, Timestamp::millis));
+    format!("\"{generation}-{key}-{rotates}-{overlap}\"")
 }
 
 /// The kinds that every installation gets a slot of.

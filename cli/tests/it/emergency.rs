@@ -131,3 +131,39 @@ async fn who_watches_sees_it_through_and_the_order_is_taken_back() -> anyhow::Re
     assert_eq!(desk.world.steward().store.standing().await?.emergency, None);
     Ok(())
 }
+
+#[tokio::test]
+async fn who_watches_what_only_waits_is_told_so_and_the_order_stays() -> anyhow::Result<()> {
+    let (desk, accounts) = three_accounts().await?;
+    desk.world.stripe.set_permissions(false, true);
+    let args = ["rotate", "--all", "--yes", "--watch", "--every", "1", "--output", "json"];
+    let time = async {
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            desk.world.pass(Duration::from_secs(61));
+            desk.world.sweep().await?;
+        }
+        anyhow::Ok(())
+    };
+    let (said, passed) = tokio::join!(desk.give(&args), time);
+    passed?;
+    let said = said.json(3)?;
+    assert_eq!(said["order"], "waits");
+    assert_eq!(said["left"]["keys"], accounts.len());
+    assert_eq!(said["left"]["held"], accounts.len());
+    assert!(desk.world.steward().store.standing().await?.emergency.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_overlap_that_could_lose_a_key_is_no_order() -> anyhow::Result<()> {
+    let (desk, _) = three_accounts().await?;
+    for minutes in ["0", "9", "10081"] {
+        let args = ["rotate", "--all", "--yes", "--overlap-minutes", minutes];
+        assert_eq!(desk.give(&args).await.code, 2, "{minutes}");
+    }
+    assert_eq!(desk.world.steward().store.standing().await?.emergency, None);
+    let args = ["rotate", "--all", "--yes", "--overlap-minutes", "10"];
+    assert_eq!(desk.give(&args).await.code, 0);
+    Ok(())
+}

@@ -156,7 +156,7 @@ async fn reconcile_only_looks_until_it_may_apply() -> anyhow::Result<()> {
     assert_eq!(desk.rows()?, rows, "nothing was written");
 
     let applied =
-        desk.give(&["reconcile", "--all", "--apply", "--output", "json"]).await.json(0)?;
+        desk.give(&["reconcile", "--all", "--apply", "--yes", "--output", "json"]).await.json(0)?;
     assert_eq!(applied["findings"][0]["set_right"], true);
     let account = desk.world.account(&at).await?;
     assert!(

@@ -153,7 +153,10 @@ async fn a_slot_that_needs_an_operator_carries_on_when_one_says_so() -> anyhow::
     desk.world.sweep_to_rest().await?;
     assert_eq!(current(&desk, &at).await?, Some(1), "nothing happens without a person");
 
-    let carried = desk.give(&["resume", "acct_1Stuck", "default", "--output", "json"]).await;
+    let unasked = desk.give(&["resume", "acct_1Stuck", "default"]).await;
+    assert_eq!(unasked.code, 2, "a key is ended by it, and nobody was asked");
+    let carried =
+        desk.answer(&["resume", "acct_1Stuck", "default", "--output", "json"], "acct_1Stuck").await;
     assert_eq!(carried.json(0)?["given_up"], 1);
     desk.world.sweep_to_rest().await?;
     assert_eq!(current(&desk, &at).await?, Some(3), "the rotation that was asked for is made");

@@ -62,7 +62,7 @@ async fn read(
     *line = counts(slot.kind, &answer);
     match answer {
         Ok(Answer::Key(served)) => Ok(key(&at, &slot, &served)),
-        Ok(Answer::NotModified(freshness)) => {
+        Ok(Answer::NotModified(_, freshness)) => {
             let mut reply = Reply::new(Vec::new());
             *reply.status_mut() = StatusCode::NOT_MODIFIED;
             Ok(fresh(reply, &freshness))
@@ -96,7 +96,7 @@ fn counts(kind: Kind, answer: &Result<Answer, Refusal>) -> Line {
     line.add(
         match answer {
             Ok(Answer::Key(_)) => Metric::KeysServed,
-            Ok(Answer::NotModified(_)) => Metric::KeysNotModified,
+            Ok(Answer::NotModified(..)) => Metric::KeysNotModified,
             Err(Refusal::NoSuchKey) => Metric::KeysUnknown,
             Err(Refusal::NoUsableKey(_)) => Metric::KeysUnusable,
             Err(Refusal::Store(_) | Refusal::Open(_)) => Metric::KeysNotServed,
@@ -105,7 +105,7 @@ fn counts(kind: Kind, answer: &Result<Answer, Refusal>) -> Line {
     );
     match answer {
         Ok(Answer::Key(_)) if kind == Kind::Secret => line.add(Metric::KeysOpened, 1),
-        Ok(Answer::Key(_) | Answer::NotModified(_)) => {}
+        Ok(Answer::Key(_) | Answer::NotModified(..)) => {}
         Err(refusal) => line.fault(refusal.fault()),
     }
     line
@@ -115,7 +115,7 @@ fn counts(kind: Kind, answer: &Result<Answer, Refusal>) -> Line {
 fn log_access(request: &Request, at: &AccountRef, slot: &Slot, answer: &Result<Answer, Refusal>) {
     let (outcome, generation) = match answer {
         Ok(Answer::Key(served)) => ("served", served.generation.number()),
-        Ok(Answer::NotModified(_)) => ("not_modified", 0),
+        Ok(Answer::NotModified(generation, _)) => ("not_modified", generation.number()),
         Err(Refusal::NoSuchKey) => ("no_such_key", 0),
         Err(Refusal::NoUsableKey(reason)) => (*reason, 0),
         Err(Refusal::Store(_) | Refusal::Open(_)) => ("failed", 0),

@@ -130,6 +130,10 @@ impl Policy {
     /// How often a call is repeated before a person is needed: with the backoff, about two days.
     pub const ATTEMPTS: u32 = 200;
 
+    /// The shortest overlap that no choice and no order goes below, in minutes: within it a sweep that stalls is
+    /// made up for, and whoever cached a key reads the next one.
+    pub const LEAST_OVERLAP_MINUTES: u32 = 10;
+
     /// Checks a choice against every bound.
     pub fn new(choice: Choice) -> Result<Self, Refused> {
         let Choice {

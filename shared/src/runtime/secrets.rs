@@ -37,6 +37,9 @@ pub enum SecretError {
     /// There is no such secret, it has no value yet, or it is marked for deletion.
     #[error("there is no such secret, or it has no value")]
     Missing(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// We may not read it, or the key that encrypts it does not open it: the same tomorrow.
+    #[error("a secret was refused by Secrets Manager")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Secrets Manager did not answer with it.
     #[error("could not read a secret from Secrets Manager")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -50,7 +53,7 @@ impl SecretError {
     pub fn class(&self) -> Class {
         match self {
             Self::Read(_) => Class::Transient,
-            Self::Missing(_) | Self::Form => Class::Fault,
+            Self::Missing(_) | Self::Refused(_) | Self::Form => Class::Fault,
         }
     }
 
@@ -58,7 +61,7 @@ impl SecretError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Missing(_) => Fault::SecretMissing,
-            Self::Read(_) => Fault::SecretUnread,
+            Self::Refused(_) | Self::Read(_) => Fault::SecretUnread,
             Self::Form => Fault::SecretMalformed,
         }
     }
@@ -178,19 +181,27 @@ impl SigningSecrets {
 
 const READ_AGAIN: Duration = Duration::from_secs(300);
 
-type Refused = SdkError<GetSecretValueError>;
+type Failure = SdkError<GetSecretValueError>;
+
+/// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_Errors>
+fn unread(error: Failure) -> SecretError {
+    match error.code() {
+        // The second is what a secret that is marked for deletion answers.
+        Some("ResourceNotFoundException" | "InvalidRequestException") => {
+            SecretError::Missing(Box::new(error))
+        }
+        Some("AccessDeniedException" | "DecryptionFailure" | "InvalidParameterException") => {
+            SecretError::Refused(Box::new(error))
+        }
+        _ => SecretError::Read(Box::new(error)),
+    }
+}
 
 async fn fetch(aws: &Aws, id: &str) -> Result<Zeroizing<String>, SecretError> {
     let asked = GetSecretValueInput::builder().secret_id(id).build();
     let asked = asked.map_err(|error| SecretError::Read(Box::new(error)))?;
     let answer = aws.secrets_manager().call(GetSecretValue::new(), asked).await;
-    let answer: GetSecretValueOutput = answer.map_err(|error: Refused| match error.code() {
-        // The second is what a secret that is marked for deletion answers.
-        Some("ResourceNotFoundException" | "InvalidRequestException") => {
-            SecretError::Missing(Box::new(error))
-        }
-        _ => SecretError::Read(Box::new(error)),
-    })?;
+    let answer: GetSecretValueOutput = answer.map_err(unread)?;
     answer.secret_string.map(Zeroizing::new).ok_or(SecretError::Form)
 }
 

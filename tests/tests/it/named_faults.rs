@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use axum::routing::post;
 use http::StatusCode;
+use keysteward::Class;
 use keysteward::domain::audit::Actor;
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::runtime::assemble::{self, WebhookParts};
@@ -196,10 +197,12 @@ async fn without_its_secret_a_function_does_not_start_and_one_that_runs_goes_on(
             _ => return None,
         })
     };
-    for (failure, name) in [
-        ("ResourceNotFoundException", "FaultSecretMissing"),
-        ("InvalidRequestException", "FaultSecretMissing"),
-        ("AccessDeniedException", "FaultSecretUnread"),
+    for (failure, name, class) in [
+        ("ResourceNotFoundException", "FaultSecretMissing", Class::Fault),
+        ("InvalidRequestException", "FaultSecretMissing", Class::Fault),
+        ("AccessDeniedException", "FaultSecretUnread", Class::Fault),
+        ("DecryptionFailure", "FaultSecretUnread", Class::Fault),
+        ("InternalServiceError", "FaultSecretUnread", Class::Transient),
     ] {
         double.set(Err(failure));
         for error in [
@@ -208,6 +211,7 @@ async fn without_its_secret_a_function_does_not_start_and_one_that_runs_goes_on(
             assemble::install(&lookup).await.err(),
         ] {
             let error = error.context("it does not start")?;
+            ensure!(error.class() == class, "{failure}");
             let origin = Origin::of_function(Some("prod-webhook"));
             let line = error.line().render(&origin, world.now()).context("a line")?;
             ensure_named(&Emf::parse(&line)?, name)?;

@@ -183,7 +183,7 @@ pub(crate) fn redacted(token: &str) -> String {
 async fn served(running: &Running, at: &AccountRef, slot: &Slot) -> Option<String> {
     match running.keys.key(at, slot, &[]).await {
         Ok(Answer::Key(key)) => Some(redacted(key.token.expose())),
-        Ok(Answer::NotModified(_)) | Err(_) => None,
+        Ok(Answer::NotModified(..)) | Err(_) => None,
     }
 }
 
