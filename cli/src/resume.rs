@@ -124,7 +124,9 @@ async fn release(store: &Store, is_agreed: bool, session: &mut Session) -> anyho
     session.confirm(is_agreed, &ahead.question(), "release")?;
     orders.give(store, now, Standing::release).await?;
     session.show(&ahead, |_| {
-        "released: the next sweeps reconcile each account and then act".to_owned()
+        "released: each account is reconciled when it comes due, within a day, and then acts; \
+         `keysteward reconcile --all --apply` has all do it at once"
+            .to_owned()
     })?;
     Ok(Found::NothingWrong)
 }

@@ -316,7 +316,11 @@ impl Steward {
                 {
                     self.take_pure_step(change, orders, &planned)?;
                 }
-                Some(_) => return Ok(true),
+                Some(_) => {
+                    // Nothing else is recorded before the next step acts: it has to begin with a whole lease (I8).
+                    change.extend_lease_from(self.clock.now());
+                    return Ok(true);
+                }
             }
         }
     }

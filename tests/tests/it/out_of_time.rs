@@ -7,7 +7,7 @@ use fake_stripe::{CallMatch, Fault, FaultKind};
 use keysteward::domain::audit::Actor;
 use keysteward::domain::lifecycle::State;
 use keysteward::domain::policy::{Choice, Policy, Strategy};
-use keysteward::domain::slot::{AccountRef, Kind, Mode};
+use keysteward::domain::slot::{AccountRef, Kind, Mode, Slot, SlotName};
 use keysteward::steward::Advanced;
 use keysteward_tests::world::{account, default_slot};
 use keysteward_tests::{Setting, World};
@@ -168,5 +168,44 @@ async fn rotations_that_fail_are_reported_to_the_breaker_and_first_keys_are_not(
         ensure!(world.stripe.token_works(&token));
     }
     ensure!(outcomes(&world)?.contains(&"succeeded".to_owned()), "{:?}", outcomes(&world)?);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_follows_a_slow_one_begins_with_a_whole_lease() -> anyhow::Result<()> {
+    let strategy = Strategy::CreateThenExpire;
+    let (world, at) = installed(Choice { strategy, ..Choice::default() }).await?;
+    let minute = Duration::from_secs(60);
+    let slots = [SlotName::default(), SlotName::parse("reports")?]
+        .map(|name| Slot::new(Kind::Secret, name));
+    for slot in &slots {
+        let deadline = world.now().plus(minute);
+        world.steward().provision(&at, slot, Actor::Operator, deadline).await?;
+        world.steward().rotate(&at, slot, Actor::Operator, deadline).await?;
+    }
+    world.pass(Duration::from_secs(86_400 + 60));
+
+    // Two keys are ended, one after the other: each is tried, expired at Stripe and tried again.
+    slow(&world, CallMatch::get("/v1/customers"), 44);
+    let (began, deadline) = (world.now(), world.now().plus(10 * minute));
+    let second = Duration::from_secs(1);
+    let clock = async {
+        loop {
+            tokio::time::sleep(second).await;
+            world.pass(second);
+        }
+    };
+    tokio::select! {
+        advanced = world.steward().advance(&at, Actor::Sweep, deadline) => drop(advanced?),
+        () = clock => {}
+    }
+    ensure!(world.now().since(began) > Policy::STALL + minute / 2, "longer than one lease");
+    let complaints = world.witness.complaints();
+    ensure!(complaints.is_empty(), "{complaints:#?}");
+    for slot in &slots {
+        let stored = world.account(&at).await?;
+        let (_, old) = stored.generations_of(slot).next().context("there is a first key")?;
+        ensure!(matches!(old, State::Ended { .. }), "{}", old.name());
+    }
     Ok(())
 }

@@ -92,7 +92,12 @@ impl Change {
 
     /// Keeps the lease for another while.
     pub fn extend_lease(&mut self) {
-        let until = self.now.plus(Policy::STALL);
+        self.extend_lease_from(self.now);
+    }
+
+    /// As [`Change::extend_lease`], after work that took its time.
+    pub fn extend_lease_from(&mut self, now: Timestamp) {
+        let until = now.plus(Policy::STALL);
         self.account.head.lease_until = Some(until);
         self.account.head.due_at = Some(until);
     }
