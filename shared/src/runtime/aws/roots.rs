@@ -70,7 +70,7 @@ mod tests {
     fn the_compiled_in_roots_are_amazons_five_and_everybodys_in_china() {
         for (region, count) in [("eu-central-1", 5), ("cn-north-1", TLS_SERVER_ROOT_CERTS.len())] {
             let pem = compiled_in(region);
-            assert!(super::super::check_bundle(pem.as_bytes()).is_ok(), "{region}");
+            assert!(super::super::settings::check_bundle(pem.as_bytes()).is_ok(), "{region}");
             assert_eq!(pem.matches("BEGIN").count(), count, "{region}");
         }
     }
