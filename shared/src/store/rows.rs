@@ -96,7 +96,7 @@ pub(super) fn account(at: &AccountRef, items: Vec<Item>) -> Result<Loaded, Error
         // A schema that is not known may well have rows that are not known: it is asked first.
         check_schema(&item, STATE)?;
         let name = keys::parse_row(&sk).ok_or_else(|| Error::unreadable(STATE))?;
-        versions.insert(sk, decode::<RowVersion>(item.clone(), STATE)?.version);
+        versions.insert(sk, version(&item)?);
         match name {
             RowName::Slot(slot) => {
                 account.slots.insert(slot, decode(item, SLOT)?);
@@ -225,13 +225,6 @@ struct EntryRow {
     hash: String,
 }
 
-/// The version of the account that a row was written with.
-#[derive(Deserialize)]
-struct RowVersion {
-    #[serde(default)]
-    version: u64,
-}
-
 fn encode(
     at: &AccountRef,
     sk: &str,
@@ -266,6 +259,13 @@ fn check_schema(item: &Item, what: &'static str) -> Result<(), Error> {
         Some(0) | None => Err(Error::unreadable(what)),
         Some(_) => Err(Error::NewerSchema { what }),
     }
+}
+
+/// The version of the account that a row was written with.
+fn version(item: &Item) -> Result<u64, Error> {
+    let Some(version) = item.get("version") else { return Ok(0) };
+    let number = version.as_n().ok().and_then(|number| number.parse().ok());
+    number.ok_or_else(|| Error::unreadable(STATE))
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
