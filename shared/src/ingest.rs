@@ -6,9 +6,10 @@ use crate::domain::event::{Notification, Topic};
 use crate::domain::id::KeyId;
 use crate::domain::lifecycle::State;
 use crate::domain::policy::Policy;
-use crate::domain::slot::{Generation, Slot};
+use crate::domain::slot::{Generation, Slot, SlotName};
 use crate::domain::time::Timestamp;
-use crate::steward::{Error, Steward};
+use crate::serve::KINDS;
+use crate::steward::{Error, Steward, look_at_all};
 use crate::store::{Due, EventRef};
 use crate::stripe::{self, Refusal, TimeLeft};
 
@@ -62,7 +63,7 @@ impl Steward {
                 (understood, TimeLeft::Enough) => understood?,
             }
         } else {
-            apply_account_event(&mut change, &event);
+            apply_account_event(&mut change, &event)?;
             true
         };
         if !understood {
@@ -130,7 +131,7 @@ impl Steward {
 }
 
 /// What the payload alone says: after an uninstall there is nobody left to ask.
-fn apply_account_event(change: &mut Change, event: &Notification) {
+fn apply_account_event(change: &mut Change, event: &Notification) -> Result<(), Error> {
     match event.topic {
         Topic::Deauthorized => {
             // One that was made before the last installation is about an earlier one, however late it comes.
@@ -141,26 +142,19 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
                     event.created.seconds() >= since.seconds()
                         && !issued_after(change.account(), event.created)
                 }
-                Status::Uninstalled { .. } => false,
+                Status::Uninstalled { at } => event.created > at,
             };
             if is_about_this_one {
                 let at = change.now();
                 change.set_status(Status::Uninstalled { at }, Action::Uninstall);
             }
         }
-        Topic::Authorized | Topic::AccountUpdated { charges_enabled: Some(true) | None } => {
-            let held: Vec<Slot> = change
-                .account()
-                .slots
-                .iter()
-                .filter(|(_, state)| {
-                    state.hold.is_some_and(|hold| hold.why == HoldReason::NotPermitted)
-                })
-                .map(|(slot, _)| slot.clone())
-                .collect();
-            for slot in held {
-                change.hold(&slot, None);
-            }
+        Topic::Authorized => {
+            authorized(change, event.created)?;
+            try_what_was_not_permitted(change);
+        }
+        Topic::AccountUpdated { charges_enabled: Some(true) | None } => {
+            try_what_was_not_permitted(change);
         }
         Topic::AccountUpdated { charges_enabled: Some(false) }
         | Topic::Sandbox { .. }
@@ -171,6 +165,39 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
         | Topic::KeyPermissionsUpdated
         | Topic::KeyDefaultSecretRevealed => {}
     }
+    Ok(())
+}
+
+fn try_what_was_not_permitted(change: &mut Change) {
+    let slots = change.account().slots.iter();
+    let held: Vec<Slot> = slots
+        .filter(|(_, state)| state.hold.is_some_and(|hold| hold.why == HoldReason::NotPermitted))
+        .map(|(slot, _)| slot.clone())
+        .collect();
+    for slot in held {
+        change.hold(&slot, None);
+    }
+}
+
+/// A user let the app in, which only the account's own user can, and Stripe signed that it was so. After an uninstall
+/// it is an installation even if the browser never came back to us; it opens what its callback would have opened.
+/// Where the app counts as installed it lifts nothing that the user brought about: whether it was before or after
+/// that, nobody knows.
+fn authorized(change: &mut Change, at: Timestamp) -> Result<(), Error> {
+    let is_anew = match change.account().head.status {
+        Status::Uninstalled { at: left } if at > left => true,
+        // An uninstall from before, which may still be on its way here, must not end it.
+        Status::Installed { since } if at > since => false,
+        Status::Installed { .. } | Status::Uninstalled { .. } => return Ok(()),
+    };
+    change.set_status(Status::Installed { since: at }, Action::Install);
+    if is_anew {
+        look_at_all(change)?;
+        for kind in KINDS {
+            change.open_slot(&Slot::new(kind, SlotName::default()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether Stripe issued a key since: the app had access then. By whole seconds, as Stripe's events tell the time: one

@@ -8,6 +8,7 @@ mod events;
 mod faults;
 mod fencing;
 mod install;
+mod install_races;
 mod invariants;
 mod keys;
 mod lost;

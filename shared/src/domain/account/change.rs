@@ -102,6 +102,11 @@ impl Change {
         self.account.head.due_at = Some(until);
     }
 
+    /// Leaves the lease to whoever holds it; the account is due again when it runs out.
+    pub fn wait_for_lease(&mut self) {
+        self.account.head.due_at = self.account.head.lease_until;
+    }
+
     /// Gives the lease back; the account is next due at `due_at`.
     pub fn release(&mut self, due_at: Option<Timestamp>) {
         self.account.head.lease_until = None;
