@@ -12,6 +12,7 @@ use crate::serve::KINDS;
 use crate::steward::{Error, Steward, look_at_all};
 use crate::store::{Due, EventRef};
 use crate::stripe::{self, Refusal, TimeLeft};
+use crate::sweep::FAILED_PAUSE;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,9 @@ impl Steward {
             true
         };
         if !understood {
+            // As if it had failed: what waits for Stripe must not stand at the head of every sweep.
+            let due = Due::Event((&event).into());
+            self.store.set_aside(&due, now, now.plus(FAILED_PAUSE)).await?;
             return Ok(Ingested::Deferred);
         }
         change.finish(&event);

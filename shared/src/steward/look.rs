@@ -12,7 +12,7 @@ use crate::domain::policy::{OnUserExpire, Policy};
 use crate::domain::recovery::{
     may_be_rotated_by_us, may_have_died_of_us, unanswered_rotation_ends,
 };
-use crate::domain::slot::{Generation, Slot};
+use crate::domain::slot::{Generation, Kind, Slot};
 use crate::stripe::{ApiKey, KeyStatus, Refusal};
 
 impl Steward {
@@ -69,6 +69,9 @@ impl Steward {
                     Some(true) => self.ended_by_somebody(change, slot, generation)?,
                     Some(false) if error.refusal() == Some(&Refusal::NotFound) => {
                         doom_if_rotated_by_us(change, slot, generation)?;
+                        if slot.kind == Kind::Publishable {
+                            return self.doom_if_unlisted(change, slot, generation, key).await;
+                        }
                     }
                     Some(false) => {}
                     None => return Ok(false),
@@ -82,6 +85,40 @@ impl Steward {
                     return Ok(false);
                 }
                 self.ended_by_somebody(change, slot, generation)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A publishable key that is not there under its id was rotated away or is over, and that it works it may say to
+    /// its last day or for ever: nobody has seen which. Once the list does not show it either, it is served for as
+    /// long as Stripe lets a rotated key live, and no longer.
+    async fn doom_if_unlisted(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        key: &KeyId,
+    ) -> Result<bool, Error> {
+        let Some((current, State::Current { doom: None, .. })) = change.account().current(slot)
+        else {
+            return Ok(true);
+        };
+        if current != generation {
+            return Ok(true);
+        }
+        match self.stripe.list(&change.account().at, false).await {
+            Ok(listed) if listed.iter().any(|other| other.id == *key) => {}
+            Ok(_) => {
+                let by_us = may_be_rotated_by_us(change.account(), slot, generation);
+                let by = if by_us { DoomedBy::LostAnswer } else { DoomedBy::SomebodyElse };
+                let at = change.now().plus(Policy::LONGEST_OVERLAP);
+                let doom = Happened::Doomed(Doom { at, by });
+                change.apply(slot, generation, doom, Some(Because::KeyIsDoomed))?;
+            }
+            Err(error) => {
+                self.report(&error, slot, generation);
+                return Ok(false);
             }
         }
         Ok(true)

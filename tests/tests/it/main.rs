@@ -16,6 +16,7 @@ mod main_path;
 mod metrics;
 mod named_faults;
 mod out_of_time;
+mod publishable;
 mod reconcile;
 mod restore;
 mod rotation;
