@@ -5,7 +5,6 @@
 
 use super::{Advanced, Error, Steward};
 use crate::domain::account::{Account, Change};
-use crate::domain::attention::needs_operator;
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::lifecycle::{Doom, DoomedBy, Happened, State};
 use crate::domain::plan::Because;
@@ -170,9 +169,6 @@ pub async fn carry_on(
 
 /// How many generations of a slot a fresh start gives up.
 fn count_stuck(account: &Account, slot: &Slot) -> u32 {
-    if needs_operator(account, slot).is_none() {
-        return 0;
-    }
     let stuck = account.generations_of(slot).filter(|(_, state)| state.is_stuck());
     u32::try_from(stuck.count()).unwrap_or(u32::MAX)
 }

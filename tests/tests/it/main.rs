@@ -23,6 +23,7 @@ mod rotation;
 mod sandbox;
 mod scale;
 mod simulation;
+mod stuck;
 mod threats;
 mod unanswered;
 mod unheard;
