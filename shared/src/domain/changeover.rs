@@ -20,6 +20,10 @@ impl Change {
             self.apply(slot, generation, Happened::Abandoned { at }, None)?;
         }
         self.open_slot(slot);
+        if let Some((current, _)) = self.account().current(slot) {
+            // Whether there is something to ask for at all, Stripe says.
+            self.apply(slot, current, Happened::LookedAt { look_at: at }, None)?;
+        }
         Ok(())
     }
 

@@ -81,8 +81,10 @@ impl Steward {
             };
             change.apply(slot, *generation, happened, Some(Because::OperatorWantsItDead))?;
         }
-        // Somebody is waiting: what the slot waited for is tried now, and held again if it is still so.
-        change.hold(slot, None);
+        if expiry != Expiry::Replaced {
+            // Somebody is waiting: what the slot waited for is tried now, and held again if it is still so.
+            change.hold(slot, None);
+        }
         let Some(mut account) = self.record(change).await? else { return Ok(Advanced::Overtaken) };
         if expiry != Expiry::OnceReplaced {
             // Before the plan has its turn: it would mint the next one first.

@@ -108,7 +108,8 @@ impl Steward {
             Step::Close(slot, generation, why) => {
                 let ended = Happened::Ended { at: change.now(), why: *why };
                 change.apply(slot, *generation, ended, Some(planned.because))?;
-                if *why == Ending::RevokedByUser {
+                let asked_at = change.account().slots.get(slot).and_then(|state| state.asked_at);
+                if *why == Ending::RevokedByUser && asked_at.is_none() {
                     hold_for_somebody(change, slot);
                 }
             }

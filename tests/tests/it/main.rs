@@ -7,6 +7,7 @@ mod emergency;
 mod events;
 mod faults;
 mod fencing;
+mod held;
 mod install;
 mod install_races;
 mod invariants;
