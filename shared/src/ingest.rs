@@ -4,6 +4,7 @@ use crate::domain::account::{Account, Change, HoldReason, Status};
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::event::{Notification, Topic};
 use crate::domain::id::KeyId;
+use crate::domain::intent::How;
 use crate::domain::lifecycle::State;
 use crate::domain::policy::Policy;
 use crate::domain::slot::{Generation, Slot, SlotName};
@@ -107,13 +108,10 @@ impl Steward {
         };
         match event.topic {
             Topic::KeyRotated => {
-                let by_us = match &full.keys.new_key {
-                    Some(successor) => {
-                        generation_of(change.account(), successor).is_some()
-                            || change.account().pending(&slot).is_some()
-                    }
-                    None => false,
-                };
+                let by_us = full.keys.new_key.as_ref().is_some_and(|successor| {
+                    generation_of(change.account(), successor).is_some()
+                        || is_being_rotated(change.account(), &slot, generation)
+                });
                 if by_us {
                     return Ok(true);
                 }
@@ -217,6 +215,16 @@ fn issued_after(account: &Account, at: Timestamp) -> bool {
         | State::Undecryptable { .. }
         | State::NeedsOperator { .. } => false,
     })
+}
+
+/// Whether a call of ours to rotate this very key is under way.
+fn is_being_rotated(account: &Account, slot: &Slot, generation: Generation) -> bool {
+    match account.pending(slot) {
+        Some((_, State::Requested { intent })) => {
+            matches!(intent.how, How::Rotate { from, .. } if from == generation)
+        }
+        _ => false,
+    }
 }
 
 /// Which generation a key of Stripe's belongs to, among those that are not over.
