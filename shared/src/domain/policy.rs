@@ -157,7 +157,7 @@ impl Policy {
         if overlap < Self::SWEEP_INTERVAL * 2 + Self::STALL {
             return Err(Refused::OverlapShorterThanRecovery);
         }
-        if overlap < Self::CONSUMER_CACHE * 2 {
+        if overlap_minutes < Self::LEAST_OVERLAP_MINUTES {
             return Err(Refused::OverlapShorterThanCache);
         }
         if overlap * 2 > rotate_every {
@@ -254,6 +254,11 @@ mod tests {
             let policy = Policy::new(Choice { overlap_minutes, ..Choice::default() }).unwrap();
             assert!(policy.max_age() * 2 < policy.overlap(), "{overlap_minutes}");
         }
+    }
+
+    #[test]
+    fn the_least_overlap_is_twice_the_consumers_cache() {
+        assert_eq!(minutes(Policy::LEAST_OVERLAP_MINUTES), Policy::CONSUMER_CACHE * 2);
     }
 
     #[test]

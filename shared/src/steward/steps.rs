@@ -137,7 +137,10 @@ impl Steward {
             (Some(emergency), Some((_, state)))
                 if emergency.condemns(&account.at, slot.kind, state) =>
             {
-                emergency.overlap_minutes.map_or(by_policy, |minutes| minutes.min(by_policy))
+                // Stripe takes no 0, and an order of an older version may hold any number.
+                emergency.overlap_minutes.map_or(by_policy, |minutes| {
+                    minutes.max(Policy::LEAST_OVERLAP_MINUTES).min(by_policy)
+                })
             }
             (Some(_) | None, _) => by_policy,
         }
