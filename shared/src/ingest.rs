@@ -141,7 +141,7 @@ fn apply_account_event(change: &mut Change, event: &Notification) -> Result<(), 
             // shows it all the same.
             let is_about_this_one = match change.account().head.status {
                 Status::Installed { since } => {
-                    event.created.seconds() >= since.seconds()
+                    event.created.seconds() + CLOCKS_DIFFER >= since.seconds()
                         && !issued_after(change.account(), event.created)
                 }
                 Status::Uninstalled { at } => event.created > at,
@@ -208,7 +208,7 @@ fn issued_after(account: &Account, at: Timestamp) -> bool {
     account.generations.values().any(|state| match state {
         State::Issued { issued_at, .. }
         | State::Proven { issued_at, .. }
-        | State::Current { issued_at, .. } => issued_at.seconds() > at.seconds(),
+        | State::Current { issued_at, .. } => issued_at.seconds() > at.seconds() + CLOCKS_DIFFER,
         State::Requested { .. }
         | State::Retiring { .. }
         | State::Ended { .. }
@@ -235,3 +235,7 @@ fn generation_of(account: &Account, key: &KeyId) -> Option<(Slot, Generation)> {
         .find(|(_, state)| state.key() == Some(key) && !matches!(state, State::Ended { .. }))
         .map(|((slot, generation), _)| (slot.clone(), *generation))
 }
+
+/// By how many seconds Stripe's clock may be behind ours. Nobody uninstalls the app and installs it again within so short
+/// a time: an uninstall that seems to be that much older than an installation, or than a key, came after it.
+const CLOCKS_DIFFER: i64 = 2;

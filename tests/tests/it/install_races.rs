@@ -191,3 +191,26 @@ async fn an_authorization_from_before_the_uninstall_undoes_nothing() -> anyhow::
     ensure!(json_of(&reply)?["code"] == "uninstalled", "{}", reply.status());
     Ok(())
 }
+
+/// Stripe's clock is behind ours: by its events, the app was uninstalled before it was installed.
+#[tokio::test]
+async fn an_uninstall_is_one_although_stripes_clock_is_a_little_behind() -> anyhow::Result<()> {
+    for (behind, code) in [(2, "uninstalled"), (3, "")] {
+        let world = World::start().await?;
+        let at = account(Mode::Live, "acct_1Behind")?;
+        world.add_account(at.id.as_str());
+        world.install_app(&at).await?;
+        world.deliver().await?;
+        world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Keep);
+        let told = world.stripe.take_deliveries().into_iter().map(|delivery| {
+            let mut event: serde_json::Value = serde_json::from_slice(&delivery.body)?;
+            event["created"] = (world.now().seconds() - behind).into();
+            Ok(serde_json::to_vec(&event)?)
+        });
+        world.deliver_bodies(told.collect::<anyhow::Result<_>>()?).await?;
+        let reply = world.read(&at, Kind::Secret).await;
+        let told = json_of(&reply)?["code"].as_str().unwrap_or_default().to_owned();
+        ensure!(told == code, "{behind} seconds: {}", reply.status());
+    }
+    Ok(())
+}
