@@ -4,7 +4,7 @@
 //! neither a crash nor a second run can skip one or replace one twice. An account that no wave reaches wakes
 //! by itself within a day.
 
-use crate::domain::orders::{Emergency, Standing, Summons};
+use crate::domain::orders::{Emergency, Reached, Standing, Summons};
 use crate::domain::slot::Mode;
 use crate::domain::time::Timestamp;
 use crate::steward::{Error, Steward};
@@ -48,39 +48,37 @@ impl Steward {
         emergency: &Emergency,
         summons: Summons,
     ) -> Result<(Option<Summons>, u32), Error> {
+        let Some((shard, reached)) = summons.turn(SHARDS) else {
+            return Ok((of_the_next_mode(emergency, &summons), 0));
+        };
+        let after = match reached {
+            Reached::Until { due_at, account } => Some(Listed { account, due_at }),
+            Reached::Start | Reached::End => None,
+        };
         let now = self.clock.now();
-        let after = summons.after.clone().map(|(due_at, account)| Listed { account, due_at });
-        let page = self.store.listed(summons.shard, after.as_ref(), PAGE).await?;
+        let page = self.store.listed(shard, after.as_ref(), PAGE).await?;
         let mut woken = 0;
         for listed in page.iter().filter(|listed| listed.account.mode == summons.mode) {
             self.store.wake(&listed.account, now).await?;
             woken += 1;
         }
         let is_over = page.len() < PAGE as usize;
-        let next = match page.into_iter().next_back() {
-            Some(last) if !is_over => {
-                Some(Summons { after: Some((last.due_at, last.account)), ..summons })
-            }
-            Some(_) | None => following(emergency, summons),
+        let reached = match page.into_iter().next_back() {
+            Some(Listed { account, due_at }) if !is_over => Reached::Until { due_at, account },
+            Some(_) | None => Reached::End,
         };
-        Ok((next, woken))
+        Ok((Some(summons.come(shard, reached, SHARDS)), woken))
     }
 }
 
-/// The shard after this one, or the first one of the next mode; `None` after the last.
-fn following(emergency: &Emergency, summons: Summons) -> Option<Summons> {
-    let after = None;
-    match (summons.shard + 1, summons.mode) {
-        (shard, _) if shard < SHARDS => Some(Summons { shard, after, ..summons }),
-        (_, Mode::Live) if emergency.mode.is_none() => {
-            Some(Summons { mode: Mode::Test, shard: 0, after, ..summons })
-        }
-        (_, Mode::Live | Mode::Test) => None,
-    }
+/// The beginning of the next mode; `None` after the last.
+fn of_the_next_mode(emergency: &Emergency, summons: &Summons) -> Option<Summons> {
+    let is_next = summons.mode == Mode::Live && emergency.mode.is_none();
+    is_next.then(|| Summons { woken: summons.woken, ..Summons::of(Mode::Test) })
 }
 
 /// How many accounts one sweep wakes at least, about as many as it can rotate before the next: what is
 /// due for other reasons is not kept waiting behind all of them.
 const WAVE: u32 = 500;
-/// How many accounts are read from the index at once.
-const PAGE: u32 = 100;
+/// How many accounts of a shard are woken before it is the next one's turn: a wave is spread over all of them.
+const PAGE: u32 = 32;

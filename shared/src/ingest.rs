@@ -4,13 +4,16 @@ use crate::domain::account::{Account, Change, HoldReason, Status};
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::event::{Notification, Topic};
 use crate::domain::id::KeyId;
+use crate::domain::intent::How;
 use crate::domain::lifecycle::State;
 use crate::domain::policy::Policy;
-use crate::domain::slot::{Generation, Slot};
+use crate::domain::slot::{Generation, Slot, SlotName};
 use crate::domain::time::Timestamp;
-use crate::steward::{Error, Steward};
+use crate::serve::KINDS;
+use crate::steward::{Error, Steward, look_at_all};
 use crate::store::{Due, EventRef};
 use crate::stripe::{self, Refusal, TimeLeft};
+use crate::sweep::FAILED_PAUSE;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +65,13 @@ impl Steward {
                 (understood, TimeLeft::Enough) => understood?,
             }
         } else {
-            apply_account_event(&mut change, &event);
+            apply_account_event(&mut change, &event)?;
             true
         };
         if !understood {
+            // As if it had failed: what waits for Stripe must not stand at the head of every sweep.
+            let due = Due::Event((&event).into());
+            self.store.set_aside(&due, now, now.plus(FAILED_PAUSE)).await?;
             return Ok(Ingested::Deferred);
         }
         change.finish(&event);
@@ -102,13 +108,10 @@ impl Steward {
         };
         match event.topic {
             Topic::KeyRotated => {
-                let by_us = match &full.keys.new_key {
-                    Some(successor) => {
-                        generation_of(change.account(), successor).is_some()
-                            || change.account().pending(&slot).is_some()
-                    }
-                    None => false,
-                };
+                let by_us = full.keys.new_key.as_ref().is_some_and(|successor| {
+                    generation_of(change.account(), successor).is_some()
+                        || is_being_rotated(change.account(), &slot, generation)
+                });
                 if by_us {
                     return Ok(true);
                 }
@@ -130,7 +133,7 @@ impl Steward {
 }
 
 /// What the payload alone says: after an uninstall there is nobody left to ask.
-fn apply_account_event(change: &mut Change, event: &Notification) {
+fn apply_account_event(change: &mut Change, event: &Notification) -> Result<(), Error> {
     match event.topic {
         Topic::Deauthorized => {
             // One that was made before the last installation is about an earlier one, however late it comes.
@@ -138,29 +141,22 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
             // shows it all the same.
             let is_about_this_one = match change.account().head.status {
                 Status::Installed { since } => {
-                    event.created.seconds() >= since.seconds()
+                    event.created.seconds() + CLOCKS_DIFFER >= since.seconds()
                         && !issued_after(change.account(), event.created)
                 }
-                Status::Uninstalled { .. } => false,
+                Status::Uninstalled { at } => event.created > at,
             };
             if is_about_this_one {
                 let at = change.now();
                 change.set_status(Status::Uninstalled { at }, Action::Uninstall);
             }
         }
-        Topic::Authorized | Topic::AccountUpdated { charges_enabled: Some(true) | None } => {
-            let held: Vec<Slot> = change
-                .account()
-                .slots
-                .iter()
-                .filter(|(_, state)| {
-                    state.hold.is_some_and(|hold| hold.why == HoldReason::NotPermitted)
-                })
-                .map(|(slot, _)| slot.clone())
-                .collect();
-            for slot in held {
-                change.hold(&slot, None);
-            }
+        Topic::Authorized => {
+            authorized(change, event.created)?;
+            try_what_was_not_permitted(change);
+        }
+        Topic::AccountUpdated { charges_enabled: Some(true) | None } => {
+            try_what_was_not_permitted(change);
         }
         Topic::AccountUpdated { charges_enabled: Some(false) }
         | Topic::Sandbox { .. }
@@ -171,6 +167,39 @@ fn apply_account_event(change: &mut Change, event: &Notification) {
         | Topic::KeyPermissionsUpdated
         | Topic::KeyDefaultSecretRevealed => {}
     }
+    Ok(())
+}
+
+fn try_what_was_not_permitted(change: &mut Change) {
+    let slots = change.account().slots.iter();
+    let held: Vec<Slot> = slots
+        .filter(|(_, state)| state.hold.is_some_and(|hold| hold.why == HoldReason::NotPermitted))
+        .map(|(slot, _)| slot.clone())
+        .collect();
+    for slot in held {
+        change.hold(&slot, None);
+    }
+}
+
+/// A user let the app in, which only the account's own user can, and Stripe signed that it was so. After an uninstall
+/// it is an installation even if the browser never came back to us; it opens what its callback would have opened.
+/// Where the app counts as installed it lifts nothing that the user brought about: whether it was before or after
+/// that, nobody knows.
+fn authorized(change: &mut Change, at: Timestamp) -> Result<(), Error> {
+    let is_anew = match change.account().head.status {
+        Status::Uninstalled { at: left } if at > left => true,
+        // An uninstall from before, which may still be on its way here, must not end it.
+        Status::Installed { since } if at > since => false,
+        Status::Installed { .. } | Status::Uninstalled { .. } => return Ok(()),
+    };
+    change.set_status(Status::Installed { since: at }, Action::Install);
+    if is_anew {
+        look_at_all(change)?;
+        for kind in KINDS {
+            change.open_slot(&Slot::new(kind, SlotName::default()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether Stripe issued a key since: the app had access then. By whole seconds, as Stripe's events tell the time: one
@@ -179,13 +208,23 @@ fn issued_after(account: &Account, at: Timestamp) -> bool {
     account.generations.values().any(|state| match state {
         State::Issued { issued_at, .. }
         | State::Proven { issued_at, .. }
-        | State::Current { issued_at, .. } => issued_at.seconds() > at.seconds(),
+        | State::Current { issued_at, .. } => issued_at.seconds() > at.seconds() + CLOCKS_DIFFER,
         State::Requested { .. }
         | State::Retiring { .. }
         | State::Ended { .. }
         | State::Undecryptable { .. }
         | State::NeedsOperator { .. } => false,
     })
+}
+
+/// Whether a call of ours to rotate this very key is under way.
+fn is_being_rotated(account: &Account, slot: &Slot, generation: Generation) -> bool {
+    match account.pending(slot) {
+        Some((_, State::Requested { intent })) => {
+            matches!(intent.how, How::Rotate { from, .. } if from == generation)
+        }
+        _ => false,
+    }
 }
 
 /// Which generation a key of Stripe's belongs to, among those that are not over.
@@ -196,3 +235,7 @@ fn generation_of(account: &Account, key: &KeyId) -> Option<(Slot, Generation)> {
         .find(|(_, state)| state.key() == Some(key) && !matches!(state, State::Ended { .. }))
         .map(|((slot, generation), _)| (slot.clone(), *generation))
 }
+
+/// By how many seconds Stripe's clock may be behind ours. Nobody uninstalls the app and installs it again within so short
+/// a time: an uninstall that seems to be that much older than an installation, or than a key, came after it.
+const CLOCKS_DIFFER: i64 = 2;

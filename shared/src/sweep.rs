@@ -214,7 +214,7 @@ enum Outcome {
 }
 
 /// How long something that failed is left alone.
-const FAILED_PAUSE: Duration = Duration::from_secs(300);
+pub(crate) const FAILED_PAUSE: Duration = Duration::from_secs(300);
 /// How much of a shard one sweep takes; the next one takes the rest.
 const DUE_PER_SHARD: u32 = 200;
 /// How many accounts are advanced at once. Stripe's rate is kept by the client's own pace; to use it up, at 25 a

@@ -110,6 +110,9 @@ pub struct SlotState {
     pub next: Generation,
     /// Why no key is being acquired for now.
     pub hold: Option<Hold>,
+    /// When somebody last asked for a key here who has not been seen to have one since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
 }
 
 /// A named condition that keeps a slot from acquiring a key.

@@ -8,14 +8,14 @@ use super::policy::Policy;
 use super::slot::Slot;
 use super::time::Timestamp;
 
-/// Whether the account waits for an operator and its daily reminder fell due after `from`, by `now`: whoever
+/// Whether something in the account waits for an operator and its daily reminder fell due after `from`, by `now`: whoever
 /// asks once for every instant counts each such account once a day.
 pub fn is_reminder_due(account: &Account, from: Timestamp, now: Timestamp) -> bool {
     matches!(account.head.status, Status::Installed { .. })
         && account
             .slots
             .keys()
-            .filter_map(|slot| needs_operator(account, slot))
+            .filter_map(|slot| stuck_since(account, slot))
             .chain(out_of_reach(&account.head))
             .min()
             .is_some_and(|since| since <= now && last_reminder(since, now) >= from)
@@ -32,11 +32,12 @@ pub(super) fn next_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
     if since > now { since } else { last_reminder(since, now).plus(Policy::REMIND_EVERY) }
 }
 
-/// A slot asks a person after one generation that nothing could be done for, or two that do not open: since
-/// when it does.
+/// A slot makes no other key, and waits for a person, after one generation that nothing could be done for, or two that
+/// do not open: since when it does. What came before the current key says nothing of what comes next.
 pub fn needs_operator(account: &Account, slot: &Slot) -> Option<Timestamp> {
+    let current = account.current(slot).map(|(current, _)| current);
     let mut undecryptable = 0;
-    for (_, state) in account.generations_of(slot) {
+    for (_, state) in account.generations_of(slot).filter(|(it, _)| Some(*it) > current) {
         match state {
             State::NeedsOperator { at, .. } => return Some(*at),
             State::Undecryptable { at, .. } => {
@@ -54,6 +55,21 @@ pub fn needs_operator(account: &Account, slot: &Slot) -> Option<Timestamp> {
         }
     }
     None
+}
+
+/// Since when a slot has a generation that only a person can end, also where it stands in nobody's way: its key may
+/// well be alive, and nobody can use it.
+pub fn stuck_since(account: &Account, slot: &Slot) -> Option<Timestamp> {
+    let since = account.generations_of(slot).filter_map(|(_, state)| match state {
+        State::NeedsOperator { at, .. } | State::Undecryptable { at, .. } => Some(*at),
+        State::Requested { .. }
+        | State::Issued { .. }
+        | State::Proven { .. }
+        | State::Current { .. }
+        | State::Retiring { .. }
+        | State::Ended { .. } => None,
+    });
+    since.min()
 }
 
 /// Since when an account counts as out of reach: Stripe has refused to list its keys for a day, again and again.

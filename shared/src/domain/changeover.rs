@@ -1,28 +1,29 @@
 //! Changes to a slot as a whole: a fresh start, and the end of a sandbox's keys.
 
 use super::account::{Change, Hold, HoldReason};
-use super::attention::needs_operator;
 use super::lifecycle::{Happened, Illegal, State};
 use super::slot::{Generation, Slot};
 use super::time::Timestamp;
 
 impl Change {
-    /// Opens a slot or lifts what holds it, and gives up the keys for which it asks a person: they are ended
+    /// Opens a slot or lifts what holds it, and gives up the keys that only a person can end: they are ended
     /// at Stripe like any other, and make room for the next.
     pub fn start_afresh(&mut self, slot: &Slot) -> Result<(), Illegal> {
         let at = self.now();
-        if needs_operator(self.account(), slot).is_some() {
-            let stuck: Vec<Generation> = self
-                .account()
-                .generations_of(slot)
-                .filter(|(_, state)| state.is_stuck())
-                .map(|(generation, _)| generation)
-                .collect();
-            for generation in stuck {
-                self.apply(slot, generation, Happened::Abandoned { at }, None)?;
-            }
+        let stuck: Vec<Generation> = self
+            .account()
+            .generations_of(slot)
+            .filter(|(_, state)| state.is_stuck())
+            .map(|(generation, _)| generation)
+            .collect();
+        for generation in stuck {
+            self.apply(slot, generation, Happened::Abandoned { at }, None)?;
         }
         self.open_slot(slot);
+        if let Some((current, _)) = self.account().current(slot) {
+            // Whether there is something to ask for at all, Stripe says.
+            self.apply(slot, current, Happened::LookedAt { look_at: at }, None)?;
+        }
         Ok(())
     }
 

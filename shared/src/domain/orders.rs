@@ -148,7 +148,7 @@ impl Standing {
     /// Orders an emergency; one that is on is replaced.
     pub fn order(&mut self, emergency: Emergency) {
         let first = emergency.mode.unwrap_or(Mode::Live);
-        self.summons = Some(Summons { mode: first, shard: 0, after: None, woken: 0 });
+        self.summons = Some(Summons::of(first));
         self.emergency = Some(emergency);
     }
 
@@ -159,23 +159,85 @@ impl Standing {
     }
 }
 
-/// How far accounts were woken for an emergency: live accounts first, then shard by shard.
+/// How far accounts were woken for an emergency: live accounts first, all shards in turn, so that in none of them
+/// whatever else is due waits behind all that the shard has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summons {
     /// The accounts of this mode are being woken.
     pub mode: Mode,
     /// The shard of the due index that is next.
     pub shard: u8,
-    /// The last account of that shard that was woken, and when it would have been due.
+    /// As older versions left it, which woke one shard after the other: how far they came in `shard`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<(Timestamp, AccountRef)>,
+    /// How far each shard has come; those that are not there have not begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<Reached>,
     /// How many were woken so far.
     pub woken: u64,
+}
+
+/// How far the accounts of one shard were woken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reached", rename_all = "snake_case")]
+pub enum Reached {
+    /// None was.
+    Start,
+    /// All that would have been due by then, this one the last.
+    Until {
+        /// When it would have been due.
+        due_at: Timestamp,
+        /// Which account.
+        account: AccountRef,
+    },
+    /// All were.
+    End,
+}
+
+impl Summons {
+    /// The beginning, with the accounts of this mode.
+    pub fn of(mode: Mode) -> Self {
+        Self { mode, shard: 0, after: None, shards: Vec::new(), woken: 0 }
+    }
+
+    /// Each shard's place of `count`, also from what an older version left.
+    fn places(&self, count: u8) -> Vec<Reached> {
+        let mut shards = self.shards.clone();
+        if shards.is_empty() {
+            shards = vec![Reached::End; usize::from(self.shard.min(count))];
+            shards.extend(
+                self.after.clone().map(|(due_at, account)| Reached::Until { due_at, account }),
+            );
+        }
+        shards.resize(usize::from(count), Reached::Start);
+        shards
+    }
+
+    /// The shard whose turn it is, and how far it has come; `None` when all were woken.
+    pub fn turn(&self, count: u8) -> Option<(u8, Reached)> {
+        let places = self.places(count);
+        let in_turn = (0..count).map(|n| (self.shard % count + n) % count);
+        in_turn
+            .map(|shard| (shard, places[usize::from(shard)].clone()))
+            .find(|(_, reached)| *reached != Reached::End)
+    }
+
+    /// The same after `shard` has come so far: the next one's turn.
+    pub fn come(mut self, shard: u8, reached: Reached, count: u8) -> Self {
+        self.shards = self.places(count);
+        if let Some(place) = self.shards.get_mut(usize::from(shard)) {
+            *place = reached;
+        }
+        self.shard = (shard + 1) % count;
+        self.after = None;
+        self
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::AccountId;
 
     #[test]
     fn a_copy_of_the_table_is_noticed_once_and_only_reports_until_it_is_released() {
@@ -210,5 +272,44 @@ mod tests {
             standing.stand_down();
             assert_eq!(standing, Standing::default());
         }
+    }
+
+    /// Wakes `sizes` accounts, three at a turn; answers the shards in the order of their turns.
+    fn turns(mut summons: Summons, sizes: [usize; 4]) -> Vec<u8> {
+        let (mut woken, mut turns) = ([0; 4], vec![]);
+        while let Some((shard, reached)) = summons.turn(4) {
+            let place = &mut woken[usize::from(shard)];
+            if let Reached::Until { due_at, .. } = &reached {
+                *place = usize::try_from(due_at.seconds()).unwrap();
+            }
+            *place = sizes[usize::from(shard)].min(*place + 3);
+            let is_over = *place == sizes[usize::from(shard)];
+            let account = AccountRef::new(Mode::Live, AccountId::parse("acct_1").unwrap());
+            let due_at = Timestamp::from_seconds(i64::try_from(*place).unwrap()).unwrap();
+            let reached = if is_over { Reached::End } else { Reached::Until { due_at, account } };
+            summons = summons.come(shard, reached, 4);
+            turns.push(shard);
+        }
+        assert_eq!(woken, sizes, "all were woken");
+        turns
+    }
+
+    #[test]
+    fn shards_are_woken_in_turn_and_each_to_its_end() {
+        assert_eq!(turns(Summons::of(Mode::Live), [3, 7, 0, 9]), [0, 1, 2, 3, 1, 3, 1, 3]);
+        assert_eq!(turns(Summons::of(Mode::Live), [0; 4]), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_an_older_version_began_goes_on_where_it_was() {
+        let account = AccountRef::new(Mode::Live, AccountId::parse("acct_1").unwrap());
+        let old =
+            serde_json::json!({"mode": "live", "shard": 2, "after": [4000, account], "woken": 9});
+        let old: Summons = serde_json::from_value(old).unwrap();
+        let due_at = Timestamp::from_millis(4000).unwrap();
+        assert_eq!(old.turn(4), Some((2, Reached::Until { due_at, account })));
+        let next = old.come(2, Reached::End, 4);
+        assert_eq!(next.turn(4), Some((3, Reached::Start)));
+        assert_eq!(next.come(3, Reached::End, 4).turn(4), None, "the first two were done");
     }
 }

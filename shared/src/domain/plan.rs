@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, HoldReason, Status};
-use super::attention::{needs_operator, next_reminder, out_of_reach};
+use super::attention::{needs_operator, next_reminder, out_of_reach, stuck_since};
 use super::id::Kid;
 use super::lifecycle::{Doom, DoomedBy, Ending, State};
 use super::orders::Orders;
@@ -178,7 +178,7 @@ impl Rules<'_> {
 
     fn plan_slot(&self, plan: &mut Plan, slot: &Slot) {
         self.plan_acquiring(plan, slot);
-        if let Some(since) = needs_operator(self.account, slot) {
+        if let Some(since) = stuck_since(self.account, slot) {
             // Nothing is to be done then but to be seen: who waits for a person must not be forgotten (I7).
             plan.wake(next_reminder(since, self.now));
         }

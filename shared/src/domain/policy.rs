@@ -127,6 +127,8 @@ impl Policy {
     pub const ENDED_RETENTION: Duration = Duration::from_secs(30 * DAY);
     /// How long after an uninstall the wrapped private keys are kept.
     pub const UNINSTALL_GRACE: Duration = Duration::from_secs(7 * DAY);
+    /// The longest overlap that Stripe gives a rotated key.
+    pub const LONGEST_OVERLAP: Duration = minutes(10_080);
     /// How often a call is repeated before a person is needed: with the backoff, about two days.
     pub const ATTEMPTS: u32 = 200;
 
@@ -147,15 +149,15 @@ impl Policy {
         if !(1..=365).contains(&rotate_every_days) {
             return Err(Refused::RotateEvery);
         }
-        if overlap_minutes > 10_080 {
+        let overlap = minutes(overlap_minutes);
+        if overlap > Self::LONGEST_OVERLAP {
             return Err(Refused::OverlapTooLong);
         }
-        let overlap = minutes(overlap_minutes);
         let rotate_every = Duration::from_secs(u64::from(rotate_every_days) * DAY);
         if overlap < Self::SWEEP_INTERVAL * 2 + Self::STALL {
             return Err(Refused::OverlapShorterThanRecovery);
         }
-        if overlap < Self::CONSUMER_CACHE * 2 {
+        if overlap_minutes < Self::LEAST_OVERLAP_MINUTES {
             return Err(Refused::OverlapShorterThanCache);
         }
         if overlap * 2 > rotate_every {
@@ -216,8 +218,8 @@ impl Policy {
     }
 }
 
-fn minutes(count: u32) -> Duration {
-    Duration::from_secs(u64::from(count) * 60)
+const fn minutes(count: u32) -> Duration {
+    Duration::from_secs(count as u64 * 60)
 }
 
 const DAY: u64 = 86_400;
@@ -252,6 +254,11 @@ mod tests {
             let policy = Policy::new(Choice { overlap_minutes, ..Choice::default() }).unwrap();
             assert!(policy.max_age() * 2 < policy.overlap(), "{overlap_minutes}");
         }
+    }
+
+    #[test]
+    fn the_least_overlap_is_twice_the_consumers_cache() {
+        assert_eq!(minutes(Policy::LEAST_OVERLAP_MINUTES), Policy::CONSUMER_CACHE * 2);
     }
 
     #[test]

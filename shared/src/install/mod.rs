@@ -11,6 +11,7 @@ use crate::domain::audit::{Action, Actor};
 use crate::domain::id::AccountId;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{AccountRef, Mode, Slot, SlotName};
+use crate::domain::time::Timestamp;
 use crate::fault::Fault;
 use crate::runtime::metrics::Metric;
 use crate::serve::KINDS;
@@ -180,26 +181,23 @@ impl Install {
         Ok(Installed { at, is_ready })
     }
 
-    /// Records the account and its slots; `None` when somebody else is doing so right now.
+    /// Records the account and its slots, whoever else is at the account right now: the code is spent and the
+    /// person has left, so nobody comes a second time. `None` when somebody else's lease has to run out first.
     async fn open(&self, at: &AccountRef) -> Result<Option<Account>, Error> {
-        let now = self.steward.clock.now();
-        let account = self.steward.loaded_or_new(at).await?;
-        if account.is_leased(now) {
-            return Ok(None);
+        let mut tries = 1;
+        loop {
+            let now = self.steward.clock.now();
+            let account = self.steward.loaded_or_new(at).await?;
+            let is_leased = account.is_leased(now);
+            if is_leased && is_installed_just_now(&account, now) {
+                return Ok(None);
+            }
+            match self.steward.store.record(opened(account, now)?).await {
+                Ok(account) => return Ok(Some(account).filter(|_| !is_leased)),
+                Err(error) if error.class() == Class::Conflict && tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
         }
-        let is_new = account.head.version == 0;
-        let mut change = Change::of(account, now, Actor::Install);
-        change.claim();
-        // Also when it counts as installed already: an uninstall in between may not have been heard of, and
-        // when it is, it must not end what starts here. What its keys came to, Stripe is asked at once.
-        change.set_status(Status::Installed { since: now }, Action::Install);
-        if !is_new {
-            steward::look_at_all(&mut change)?;
-        }
-        for kind in KINDS {
-            change.open_slot(&Slot::new(kind, SlotName::default()));
-        }
-        Ok(self.steward.record(change).await?)
     }
 
     async fn mint(&self, account: Account) -> bool {
@@ -228,6 +226,46 @@ impl Install {
     }
 }
 
+/// The account with this installation in it. Whoever holds its lease is overtaken by the write and does no more; what
+/// he has asked of Stripe may still be under way, so his lease is left to run out.
+fn opened(account: Account, now: Timestamp) -> Result<Change, Error> {
+    let is_new = account.head.version == 0;
+    let is_leased = account.is_leased(now);
+    let mut change = Change::of(account, now, Actor::Install);
+    if is_leased {
+        change.wait_for_lease();
+    } else {
+        change.claim();
+    }
+    // Also when it counts as installed already: an uninstall in between may not have been heard of, and
+    // when it is, it must not end what starts here. What its keys came to, Stripe is asked at once.
+    change.set_status(Status::Installed { since: now }, Action::Install);
+    if !is_new {
+        steward::look_at_all(&mut change)?;
+    }
+    for kind in KINDS {
+        change.open_slot(&Slot::new(kind, SlotName::default()));
+    }
+    Ok(change)
+}
+
+/// Whether the same callback was here a moment ago: its lease is that installation's, and overtaking it would only
+/// keep the person waiting. Within so short a time nobody uninstalls and installs again.
+fn is_installed_just_now(account: &Account, now: Timestamp) -> bool {
+    let is_open = KINDS.iter().all(|kind| {
+        let slot = Slot::new(*kind, SlotName::default());
+        account.slots.get(&slot).is_some_and(|state| state.hold.is_none())
+    });
+    match account.head.status {
+        Status::Installed { since } => is_open && now.since(since) < TWICE,
+        Status::Uninstalled { .. } => false,
+    }
+}
+
+/// How often it is tried to record an installation when others are faster.
+const TRIES: u32 = 8;
+/// How soon after an installation the next callback is taken for the same one.
+const TWICE: Duration = Duration::from_secs(10);
 /// API Gateway gives up after 30 s; a step that starts by now usually leaves time for the page. Where it does
 /// not, the browser sees an error and the sweep carries on.
 const PATIENCE: Duration = Duration::from_secs(8);

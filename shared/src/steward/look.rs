@@ -3,8 +3,7 @@
 use super::mint::doom_predecessor;
 use super::steps::hold_for_somebody;
 use super::{Error, Steward};
-use crate::domain::account::Change;
-use crate::domain::audit::Actor;
+use crate::domain::account::{Account, Change};
 use crate::domain::id::KeyId;
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
 use crate::domain::plan::Because;
@@ -12,7 +11,7 @@ use crate::domain::policy::{OnUserExpire, Policy};
 use crate::domain::recovery::{
     may_be_rotated_by_us, may_have_died_of_us, unanswered_rotation_ends,
 };
-use crate::domain::slot::{Generation, Slot};
+use crate::domain::slot::{Generation, Kind, Slot};
 use crate::stripe::{ApiKey, KeyStatus, Refusal};
 
 impl Steward {
@@ -60,7 +59,11 @@ impl Steward {
                 let doom = Happened::Doomed(Doom { at, by });
                 change.apply(slot, generation, doom, Some(Because::KeyIsDoomed))?;
             }
-            Ok(_) => {}
+            Ok(_) => {
+                if matches!(state, Some(State::Current { doom: None, .. })) {
+                    change.ask_is_met(slot);
+                }
+            }
             // Or this account cannot be asked any more: an uninstall that nobody told us of.
             Err(error)
                 if matches!(error.refusal(), Some(Refusal::NotFound | Refusal::Forbidden)) =>
@@ -69,6 +72,9 @@ impl Steward {
                     Some(true) => self.ended_by_somebody(change, slot, generation)?,
                     Some(false) if error.refusal() == Some(&Refusal::NotFound) => {
                         doom_if_rotated_by_us(change, slot, generation)?;
+                        if slot.kind == Kind::Publishable {
+                            return self.doom_if_unlisted(change, slot, generation, key).await;
+                        }
                     }
                     Some(false) => {}
                     None => return Ok(false),
@@ -82,6 +88,40 @@ impl Steward {
                     return Ok(false);
                 }
                 self.ended_by_somebody(change, slot, generation)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A publishable key that is not there under its id was rotated away or is over, and that it works it may say to
+    /// its last day or for ever: nobody has seen which. Once the list does not show it either, it is served for as
+    /// long as Stripe lets a rotated key live, and no longer.
+    async fn doom_if_unlisted(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+        key: &KeyId,
+    ) -> Result<bool, Error> {
+        let Some((current, State::Current { doom: None, .. })) = change.account().current(slot)
+        else {
+            return Ok(true);
+        };
+        if current != generation {
+            return Ok(true);
+        }
+        match self.stripe.list(&change.account().at, false).await {
+            Ok(listed) if listed.iter().any(|other| other.id == *key) => {}
+            Ok(_) => {
+                let by_us = may_be_rotated_by_us(change.account(), slot, generation);
+                let by = if by_us { DoomedBy::LostAnswer } else { DoomedBy::SomebodyElse };
+                let at = change.now().plus(Policy::LONGEST_OVERLAP);
+                let doom = Happened::Doomed(Doom { at, by });
+                change.apply(slot, generation, doom, Some(Because::KeyIsDoomed))?;
+            }
+            Err(error) => {
+                self.report(&error, slot, generation);
+                return Ok(false);
             }
         }
         Ok(true)
@@ -124,14 +164,46 @@ impl Steward {
             }
             _ => false,
         };
-        // Whoever is installing the app right now is asking for a key.
-        let is_asked_for =
-            change.account().pending(slot).is_some() || change.actor() == Actor::Install;
-        if is_revoked && !is_asked_for && self.policy.on_user_expire() == OnUserExpire::Hold {
-            hold_for_somebody(change, slot);
+        if is_revoked
+            && self.policy.on_user_expire() == OnUserExpire::Hold
+            && !is_asked_for(change.account(), slot, state.as_ref())
+        {
+            hold_revoked(change, slot)?;
         }
         Ok(())
     }
+}
+
+/// Whether somebody asked for a key here who knew of none that works: the user who ended this one and installed the
+/// app again, say, before anybody saw its end. A key that came of that call and was ended is another matter.
+fn is_asked_for(account: &Account, slot: &Slot, ended: Option<&State>) -> bool {
+    let asked_at = account.slots.get(slot).and_then(|state| state.asked_at);
+    match ended {
+        Some(State::Issued { issued_at, .. } | State::Proven { issued_at, .. }) => {
+            asked_at > Some(*issued_at)
+        }
+        _ => asked_at.is_some(),
+    }
+}
+
+/// Holds a slot whose key the user ended. A successor that Stripe has made already takes its place all the same: that
+/// one the user has not ended. One that was only asked for is given up; should the call have made a key, or make one
+/// yet, nobody can read that, and reconciling finds and ends it.
+fn hold_revoked(change: &mut Change, slot: &Slot) -> Result<(), Error> {
+    let pending = change.account().pending(slot);
+    let pending = pending.map(|(it, state)| (it, matches!(state, State::Requested { .. })));
+    match pending {
+        Some((_, false)) => return Ok(()),
+        Some((asked, true)) => {
+            let now = change.now();
+            let given_up = Happened::Ended { at: now, why: Ending::Lost };
+            change.apply(slot, asked, given_up, Some(Because::KeyHasDied))?;
+            change.reconcile_by(now.plus(Policy::LOOK_AGAIN));
+        }
+        None => {}
+    }
+    hold_for_somebody(change, slot);
+    Ok(())
 }
 
 /// A key that works and is not there under its name: our own rotation has taken effect, whose answer is missing.

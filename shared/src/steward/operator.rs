@@ -5,7 +5,6 @@
 
 use super::{Advanced, Error, Steward};
 use crate::domain::account::{Account, Change};
-use crate::domain::attention::needs_operator;
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::lifecycle::{Doom, DoomedBy, Happened, State};
 use crate::domain::plan::Because;
@@ -82,8 +81,10 @@ impl Steward {
             };
             change.apply(slot, *generation, happened, Some(Because::OperatorWantsItDead))?;
         }
-        // Somebody is waiting: what the slot waited for is tried now, and held again if it is still so.
-        change.hold(slot, None);
+        if expiry != Expiry::Replaced {
+            // Somebody is waiting: what the slot waited for is tried now, and held again if it is still so.
+            change.hold(slot, None);
+        }
         let Some(mut account) = self.record(change).await? else { return Ok(Advanced::Overtaken) };
         if expiry != Expiry::OnceReplaced {
             // Before the plan has its turn: it would mint the next one first.
@@ -170,9 +171,6 @@ pub async fn carry_on(
 
 /// How many generations of a slot a fresh start gives up.
 fn count_stuck(account: &Account, slot: &Slot) -> u32 {
-    if needs_operator(account, slot).is_none() {
-        return 0;
-    }
     let stuck = account.generations_of(slot).filter(|(_, state)| state.is_stuck());
     u32::try_from(stuck.count()).unwrap_or(u32::MAX)
 }

@@ -48,6 +48,10 @@ impl Steward {
         if let Some((current, Some(key))) = current.map(|(it, state)| (it, state.key().cloned())) {
             // Whatever can be learnt is applied; creating another is right even if nothing can.
             self.look_at(change, slot, current, &key).await?;
+            if change.account().pending(slot).is_none() {
+                // The user ended the old key, and this call was given up with it.
+                return Ok(());
+            }
         }
         self.give_up_rotation(change, slot, generation, because)
     }

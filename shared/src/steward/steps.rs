@@ -108,7 +108,8 @@ impl Steward {
             Step::Close(slot, generation, why) => {
                 let ended = Happened::Ended { at: change.now(), why: *why };
                 change.apply(slot, *generation, ended, Some(planned.because))?;
-                if *why == Ending::RevokedByUser {
+                let asked_at = change.account().slots.get(slot).and_then(|state| state.asked_at);
+                if *why == Ending::RevokedByUser && asked_at.is_none() {
                     hold_for_somebody(change, slot);
                 }
             }
@@ -136,7 +137,10 @@ impl Steward {
             (Some(emergency), Some((_, state)))
                 if emergency.condemns(&account.at, slot.kind, state) =>
             {
-                emergency.overlap_minutes.map_or(by_policy, |minutes| minutes.min(by_policy))
+                // Stripe takes no 0, and an order of an older version may hold any number.
+                emergency.overlap_minutes.map_or(by_policy, |minutes| {
+                    minutes.max(Policy::LEAST_OVERLAP_MINUTES).min(by_policy)
+                })
             }
             (Some(_) | None, _) => by_policy,
         }

@@ -107,7 +107,7 @@ impl Store {
 
     /// Sets aside something due that cannot be dealt with, so that it does not stand at the head of every
     /// sweep: it is due again at `until`. Leaves alone what is done or was put off meanwhile, and needs
-    /// neither to read the row nor to know the account's version.
+    /// neither to read the row nor to know the account's version. An event that waits does not expire.
     pub async fn set_aside(
         &self,
         due: &Due,
@@ -125,12 +125,16 @@ impl Store {
             .key("pk", string(pk))
             .key("sk", string(sk))
             .condition_expression("attribute_exists(due_shard) AND due_at <= :now")
-            .update_expression("SET due_at = :until")
             .expression_attribute_values(":now", number(now.millis()))
-            .expression_attribute_values(":until", number(until.millis()))
-            .send()
-            .await;
-        match put_off {
+            .expression_attribute_values(":until", number(until.millis()));
+        let put_off = match due {
+            Due::Account(_) => put_off.update_expression("SET due_at = :until"),
+            Due::Event(_) => put_off
+                .update_expression("SET due_at = :until, #ttl = :ttl")
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", number(rows::event_ttl(until))),
+        };
+        match put_off.send().await {
             Ok(_) => Ok(()),
             Err(failed) if is_failed_condition(failed.code()) => Ok(()),
             Err(failed) => Err(error::of_call(failed)),

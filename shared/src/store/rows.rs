@@ -138,8 +138,13 @@ pub(super) fn of_event(event: &Notification, due_at: Timestamp) -> Result<Item, 
     let mut item = encode(at, &keys::event(&event.into()), event, EVENT)?;
     item.insert("due_shard".to_owned(), number(keys::shard(at)));
     item.insert("due_at".to_owned(), number(due_at.millis()));
-    item.insert("ttl".to_owned(), number(event.created.plus(EVENT_RETENTION).seconds()));
+    item.insert("ttl".to_owned(), number(event_ttl(event.created)));
     Ok(item)
+}
+
+/// When the table may drop an event's row about which nothing is due after `last`.
+pub(super) fn event_ttl(last: Timestamp) -> i64 {
+    last.plus(EVENT_RETENTION).seconds()
 }
 
 pub(super) fn event(item: Item) -> Result<StoredEvent, Error> {

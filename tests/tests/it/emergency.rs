@@ -70,6 +70,30 @@ async fn an_emergency_replaces_every_key_that_it_is_about_and_no_other() -> anyh
     Ok(())
 }
 
+/// An order of an older version may hold any number of minutes; Stripe takes no 0.
+#[tokio::test]
+async fn an_emergency_gives_replaced_keys_the_least_overlap_there_is() -> anyhow::Result<()> {
+    for strategy in [Strategy::Rotate, Strategy::CreateThenExpire] {
+        let choice = Choice { strategy, ..Choice::default() };
+        let world = World::with(Setting { choice, ..Setting::default() }).await?;
+        let all = accounts(&world, Mode::Live, 2).await?;
+        let before = tokens(&world, &all).await?;
+        world.pass(Duration::from_secs(120));
+        let order = Emergency { overlap_minutes: Some(0), ..replace_all(&world, None) };
+        world.steward().give_order(|standing| standing.order(order.clone())).await?;
+        world.sweep_to_rest().await?;
+        let after = tokens(&world, &all).await?;
+        for (before, after) in before.iter().zip(&after) {
+            ensure!(before != after && world.stripe.token_works(after), "{strategy:?}: replaced");
+            ensure!(world.stripe.token_works(before), "{strategy:?}: caches may still hold it");
+        }
+        world.pass(Duration::from_secs(11 * 60));
+        world.sweep_to_rest().await?;
+        ensure!(before.iter().all(|token| !world.stripe.token_works(token)), "{strategy:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_emergency_survives_a_failure_of_every_call_in_turn() -> anyhow::Result<()> {
     let world = World::start().await?;

@@ -102,6 +102,11 @@ impl Change {
         self.account.head.due_at = Some(until);
     }
 
+    /// Leaves the lease to whoever holds it; the account is due again when it runs out.
+    pub fn wait_for_lease(&mut self) {
+        self.account.head.due_at = self.account.head.lease_until;
+    }
+
     /// Gives the lease back; the account is next due at `due_at`.
     pub fn release(&mut self, due_at: Option<Timestamp>) {
         self.account.head.lease_until = None;
@@ -114,15 +119,17 @@ impl Change {
         self.note(action, Phase::Note, None, None);
     }
 
-    /// Opens a slot that is not open yet, or lifts what holds it.
+    /// Opens a slot that is not open yet, or lifts what holds it: somebody asks for a key.
     pub fn open_slot(&mut self, slot: &Slot) {
         let now = self.now;
         let state = self.account.slots.entry(slot.clone()).or_insert(SlotState {
             opened_at: now,
             next: Generation::FIRST,
             hold: None,
+            asked_at: None,
         });
         state.hold = None;
+        state.asked_at = Some(now);
         self.touched.insert(RowName::Slot(slot.clone()));
     }
 
@@ -132,6 +139,15 @@ impl Change {
             && state.hold != hold
         {
             state.hold = hold;
+            self.touched.insert(RowName::Slot(slot.clone()));
+        }
+    }
+
+    /// Whoever asked for a key has one: what becomes of it after this is another matter.
+    pub fn ask_is_met(&mut self, slot: &Slot) {
+        if let Some(state) = self.account.slots.get_mut(slot)
+            && state.asked_at.take().is_some()
+        {
             self.touched.insert(RowName::Slot(slot.clone()));
         }
     }
@@ -180,6 +196,9 @@ impl Change {
         let after = before.clone().apply(happened)?;
         self.touched.insert(RowName::Key(slot.clone(), generation));
         self.account.generations.insert(at, after.clone());
+        if matches!((&before, &after), (State::Proven { .. }, State::Current { .. })) {
+            self.ask_is_met(slot);
+        }
         for (action, phase) in entries_of(&before, &after) {
             let outcome = Some(outcome_of(&after));
             self.entry(action, phase, Some((slot, generation)), because, outcome);
