@@ -152,6 +152,28 @@ async fn an_installation_is_recorded_under_the_lease_of_a_process_that_died() ->
 }
 
 #[tokio::test]
+async fn the_same_callback_twice_at_once_does_not_hold_up_its_keys() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let at = account(Mode::Live, "acct_1Twice")?;
+    world.add_account(at.id.as_str());
+    let (cookie, callback) = world.click_install(&at, "install").await?;
+    let asked = world.doors.hold(Peer::Stripe, 0);
+    let mut first = pin!(world.call_install(&callback, Some(&cookie)));
+    tokio::select! {
+        biased;
+        () = asked.reached() => {}
+        page = &mut first => bail!("it has nothing to ask: {}", page.status()),
+    }
+    let second = world.call_install(&callback, Some(&cookie)).await;
+    ensure!(String::from_utf8_lossy(second.body()).contains("being made"));
+    asked.let_go();
+    let first = first.await;
+    ensure!(String::from_utf8_lossy(first.body()).contains("in safe keeping"));
+    ensure!(world.stripe.token_works(&world.token(&at, Kind::Secret).await?));
+    Ok(())
+}
+
+#[tokio::test]
 async fn stripes_word_that_the_app_was_authorized_again_undoes_an_uninstall() -> anyhow::Result<()>
 {
     let (world, at) = waiting(Before::Uninstalled).await?;
