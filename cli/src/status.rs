@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keysteward::domain::account::{Account, Status as Installed};
-use keysteward::domain::attention::{needs_operator, out_of_reach};
+use keysteward::domain::attention::{out_of_reach, stuck_since};
 use keysteward::domain::orders::{Emergency, Standing};
 use keysteward::domain::slot::{AccountRef, Mode, Slot};
 use keysteward::domain::time::Timestamp;
@@ -255,10 +255,10 @@ impl Ordered {
     }
 }
 
-/// Why a slot waits for a person, if it does.
+/// Why a slot waits for a person, or holds a key that only a person can end.
 fn stuck(account: &Account, slot: &Slot) -> Option<&'static str> {
     let waits_for_ever = account.slots.get(slot)?.hold.filter(|hold| hold.until.is_none());
-    if needs_operator(account, slot).is_some() {
+    if stuck_since(account, slot).is_some() {
         let stuck = account.generations_of(slot).find(|(_, state)| state.is_stuck());
         return stuck.map(|(_, state)| state.name());
     }
