@@ -15,6 +15,7 @@ mod main_path;
 mod metrics;
 mod named_faults;
 mod out_of_time;
+mod provision;
 mod reconcile;
 mod restore;
 mod rotation;
