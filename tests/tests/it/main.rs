@@ -4,6 +4,7 @@ mod backfill;
 mod budget;
 mod crash;
 mod emergency;
+mod event_types;
 mod events;
 mod faults;
 mod fencing;
