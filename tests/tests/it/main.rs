@@ -2,6 +2,7 @@
 
 mod backfill;
 mod budget;
+mod conditions;
 mod crash;
 mod emergency;
 mod event_types;
