@@ -5,7 +5,7 @@ use crate::domain::account::{Account, Change, Reconciled};
 use crate::domain::attention::out_of_reach;
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::drift::{Compared, Drift, Finding, Listed, compare};
-use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened};
+use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
 use crate::domain::orders::Orders;
 use crate::domain::plan::Because;
 use crate::domain::policy::{OnDrift, Policy};
@@ -128,7 +128,7 @@ impl Steward {
     async fn compared(&self, account: &Account) -> Result<Compared, stripe::Error> {
         let listed = self.stripe.list(&account.at, true).await?;
         let listed: Vec<Listed> = listed.into_iter().map(listed_of).collect();
-        Ok(compare(account, &listed, &self.app, self.clock.now()))
+        Ok(compare(account, &listed, &self.app, &self.policy, self.clock.now()))
     }
 
     async fn take_findings(
@@ -210,7 +210,7 @@ impl Steward {
         let confirmed = match finding.drift {
             Drift::Missing | Drift::Ended | Drift::Dying => !is_active || key.expires_at.is_some(),
             Drift::Alive | Drift::Orphan | Drift::Lost => is_active && key.expires_at.is_none(),
-            Drift::Overdue => true,
+            Drift::Overdue | Drift::BeyondPolicy => is_active,
         };
         // A rotation in the Dashboard copies our note: what the user made that way is the user's.
         let made_by_us = match finding.drift {
@@ -264,9 +264,31 @@ impl Steward {
                 let dies_at = now.plus(self.policy.overlap());
                 Ok(change.adopt(slot, finding.key.clone(), dies_at, Ending::Superseded))
             }
+            (Drift::BeyondPolicy, Some(generation)) => {
+                self.bring_forward(change, slot, generation)?;
+                Ok(true)
+            }
             // The plan rotates it by itself, or says why not.
-            (Drift::Overdue | Drift::Missing | Drift::Ended | Drift::Dying, _) => Ok(false),
+            (
+                Drift::Overdue | Drift::BeyondPolicy | Drift::Missing | Drift::Ended | Drift::Dying,
+                _,
+            ) => Ok(false),
         }
+    }
+
+    /// The policy was shortened since the key's rotation was set: it is drawn anew, once, and stored.
+    fn bring_forward(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+    ) -> Result<(), Error> {
+        let Some((_, State::Current { issued_at, .. })) = change.account().current(slot) else {
+            return Ok(());
+        };
+        let at = self.policy.brought_forward(*issued_at, change.now(), (self.draw)());
+        let happened = Happened::BroughtForward { at };
+        Ok(change.apply(slot, generation, happened, Some(Because::RotationIsDue))?)
     }
 
     fn tell(&self, change: &mut Change, findings: &[Finding], applied: bool) {
