@@ -8,10 +8,10 @@ use anyhow::{Context as _, ensure};
 use fake_stripe::{CallMatch, Fault, FaultKind, KeepOrExpire};
 use keysteward::domain::account::Status;
 use keysteward::domain::audit::{Action, Actor, Entry};
-use keysteward::domain::policy::Policy;
+use keysteward::domain::policy::{Choice, Policy, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
-use keysteward_tests::World;
 use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::{Setting, World};
 use serde_json::{Value, json};
 
 /// The types about keys, and what the trail says of each where it says anything.
@@ -287,8 +287,17 @@ async fn what_becomes_of_a_key_that_is_not_ours_is_looked_up_once_and_touches_no
 
 /// A rotation is held or killed before its n-th call to the table, and what Stripe has to say by then is delivered.
 /// Answers whether a key was there at Stripe of which no row knew, and whether there was an n-th call.
-async fn told_before_it_is_known(n: u32, dies: bool) -> anyhow::Result<(bool, bool)> {
-    let (world, at) = installed("acct_1Early").await?;
+async fn told_before_it_is_known(
+    strategy: Strategy,
+    n: u32,
+    dies: bool,
+) -> anyhow::Result<(bool, bool)> {
+    let choice = Choice { strategy, ..Choice::default() };
+    let world = World::with(Setting { choice, ..Setting::default() }).await?;
+    let at = account(Mode::Live, "acct_1Early")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    world.deliver().await?;
     let (slot, keys) = (default_slot(Kind::Secret), world.stripe.keys(at.id.as_str()).len());
     let installed_as = world.account(&at).await?;
     let pause = world.table.hold(n);
@@ -339,17 +348,23 @@ async fn told_before_it_is_known(n: u32, dies: bool) -> anyhow::Result<(bool, bo
 #[tokio::test]
 async fn an_event_about_a_key_that_our_own_row_does_not_name_yet_changes_nothing()
 -> anyhow::Result<()> {
-    for dies in [false, true] {
+    // Told of as `rotated` and as `created`, while the process that made it lives and after it died.
+    for (strategy, dies) in [
+        (Strategy::Rotate, false),
+        (Strategy::Rotate, true),
+        (Strategy::CreateThenExpire, false),
+        (Strategy::CreateThenExpire, true),
+    ] {
         let (mut n, mut early) = (0, 0);
         loop {
-            let (is_early, is_under_way) = told_before_it_is_known(n, dies).await?;
+            let (is_early, is_under_way) = told_before_it_is_known(strategy, n, dies).await?;
             early += u32::from(is_early);
             if !is_under_way {
                 break;
             }
             n += 1;
         }
-        ensure!(early > 0, "Stripe had told of the key before the row named it");
+        ensure!(early > 0, "{strategy:?}: Stripe had told of the key before the row named it");
     }
     Ok(())
 }
