@@ -32,8 +32,8 @@ pub struct Swept {
     pub unknown_rows: u32,
     /// How long what waited longest had been due when its shard was read, in seconds.
     pub oldest_overdue: u64,
-    /// How far behind the back-fill of events is, of the settled account where it is furthest; `None` when no
-    /// installed account was settled.
+    /// How far behind the back-fill of events is: of the settled accounts and the app's own record, whichever is
+    /// furthest. `None` when nothing of that was read for.
     pub oldest_cursor_seconds: Option<u64>,
 }
 
@@ -49,14 +49,19 @@ impl Swept {
             Outcome::Settled { needs_operator, cursor_age } => {
                 self.settled += 1;
                 self.need_operator += u32::from(needs_operator);
-                let age = cursor_age.map(|age| age.as_secs());
-                self.oldest_cursor_seconds = self.oldest_cursor_seconds.max(age);
+                self = self.with_cursor(cursor_age);
             }
             Outcome::Event => self.events += 1,
             Outcome::Deferred => self.deferred += 1,
             Outcome::Failed => self.failed += 1,
             Outcome::NamesNothing => self.unknown_rows += 1,
         }
+        self
+    }
+
+    fn with_cursor(mut self, age: Option<Duration>) -> Self {
+        let age = age.map(|age| age.as_secs());
+        self.oldest_cursor_seconds = self.oldest_cursor_seconds.max(age);
         self
     }
 }
@@ -95,7 +100,8 @@ impl Steward {
             return Err(error);
         }
         let left = deadline.since(self.clock.now());
-        stripe::within(left, self.back_fill_own(&standing)).await.0?;
+        let own = stripe::within(left, self.back_fill_own(&standing)).await.0?;
+        let swept = swept.with_cursor(own);
         if self.breaker().state() != BreakerState::Closed {
             self.tally.count(Metric::BreakerOpen);
         }

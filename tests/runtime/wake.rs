@@ -1,5 +1,8 @@
 //! What wakes the steward: the schedule, the stream, the partner bus.
 
+use std::time::Duration;
+
+use fake_stripe::{CallMatch, Fault, FaultKind};
 use keysteward_tests::deployment::{signed, stored_as};
 use keysteward_tests::table::When;
 use keysteward_tests::{Deployment, Name, events};
@@ -12,17 +15,33 @@ async fn the_schedule_mints_what_an_installation_could_not() -> anyhow::Result<(
     let deployment = Deployment::start().await?;
     let mut install = deployment.function(Name::Install).await?;
     let at = account("acct_1Late")?;
-    // The permission is missing while the person waits, and there when the sweep comes.
-    deployment.stripe.set_permissions(false, true);
+    // Stripe is down while the person waits, and there when the sweep comes.
+    let kind = FaultKind::BeforeEffect { status: 500, code: "api_error".to_owned() };
+    let on = CallMatch::post("/v2/iam/api_keys");
+    deployment.stripe.inject(Fault { on, kind, times: u32::MAX });
     deployment.install_app(&mut install, &at).await?;
     let mut keys = deployment.function(Name::Keys).await?;
-    let waiting = keys.http(&events::http_key(&key_path(&at))?).await?;
+    let read = events::http_key(&key_path(&at))?;
+    let waiting = keys.http(&read).await?;
     assert_eq!(waiting.status, 409);
+    assert_eq!(waiting.json()?["code"], "no_answer");
 
-    deployment.stripe.set_permissions(true, true);
+    deployment.stripe.clear_faults();
     let mut rotate = deployment.function(Name::Rotate).await?;
-    let swept = rotate.answer(&events::schedule()?).await?;
-    assert!(swept["settled"].is_u64(), "a sweep says what it did: {swept}");
+    // The call is due again seconds after it went unanswered, not at once.
+    let minted = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let swept = rotate.answer(&events::schedule()?).await?;
+            anyhow::ensure!(swept["failed"] == 0, "a sweep says what it did: {swept}");
+            let reply = keys.http(&read).await?;
+            if swept["settled"] != 0 && reply.status == 200 {
+                return reply.json();
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let token = minted.await??["token"].as_str().unwrap_or_default().to_owned();
+    assert!(deployment.stripe.token_works(&token), "the sweep minted the key");
     let idle = rotate.answer(&json!({ "any": ["other", "input"] })).await?;
     assert_eq!(idle["failed"], 0, "what the schedule says does not matter");
     Ok(())

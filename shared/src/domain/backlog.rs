@@ -64,15 +64,16 @@ impl Backlog {
 }
 
 /// How far behind the cursor of an account is; `None` for one that is not read for.
-///
-/// One that was never read for is as far behind as Stripe's record goes back.
 pub fn age(head: &Head, now: Timestamp) -> Option<Duration> {
     match head.status {
-        Status::Installed { .. } => {
-            Some(head.events_read_to.map_or(KEPT, |read_to| now.since(read_to)))
-        }
+        Status::Installed { .. } => Some(behind(head.events_read_to, now)),
         Status::Uninstalled { .. } => None,
     }
+}
+
+/// How far behind a cursor is. One that never moved is as far behind as Stripe's record goes back.
+pub fn behind(read_to: Option<Timestamp>, now: Timestamp) -> Duration {
+    read_to.map_or(KEPT, |read_to| now.since(read_to))
 }
 
 /// How long Stripe keeps events (`stripe-api.md` section 2).

@@ -12,6 +12,7 @@ use super::account::Account;
 use super::id::KeyId;
 use super::intent::is_note_of;
 use super::lifecycle::{Ending, State};
+use super::policy::Policy;
 use super::recovery::may_be_lost;
 use super::slot::{Generation, Kind, Slot};
 use super::time::Timestamp;
@@ -65,8 +66,10 @@ pub enum Drift {
     Orphan,
     /// The same, and from a call that was given up for want of an answer: nobody has its secret.
     Lost,
-    /// Current here, and a day past the rotation that the policy wants.
+    /// Current here, and a day past its rotation.
     Overdue,
+    /// Current here, and to be rotated later than the policy allows: it was another one when the date was set.
+    BeyondPolicy,
 }
 
 impl Drift {
@@ -80,6 +83,7 @@ impl Drift {
             Self::Orphan => "orphan",
             Self::Lost => "lost",
             Self::Overdue => "overdue",
+            Self::BeyondPolicy => "beyond_policy",
         }
     }
 }
@@ -95,8 +99,14 @@ pub struct Compared {
     pub foreign: u32,
 }
 
-/// Compares an account of the app `app` with Stripe's list, expired keys included.
-pub fn compare(account: &Account, listed: &[Listed], app: &str, now: Timestamp) -> Compared {
+/// Compares an account of the app `app` with Stripe's list, expired keys included, and with the policy.
+pub fn compare(
+    account: &Account,
+    listed: &[Listed],
+    app: &str,
+    policy: &Policy,
+    now: Timestamp,
+) -> Compared {
     let mut compared = Compared::default();
     let by_id: BTreeMap<&KeyId, &Listed> = listed.iter().map(|key| (&key.key, key)).collect();
     for ((slot, generation), state) in &account.generations {
@@ -104,7 +114,7 @@ pub fn compare(account: &Account, listed: &[Listed], app: &str, now: Timestamp) 
         let found = by_id.get(key).copied();
         // One that was found alive once is being retired under a number of its own.
         let is_seen_to = matches!(state, State::Ended { .. }) && is_being_retired(account, key);
-        match of_generation(state, found, now).filter(|_| !is_seen_to) {
+        match of_generation(state, found, policy, now).filter(|_| !is_seen_to) {
             Some(drift) => compared.findings.push(Finding {
                 drift,
                 slot: slot.clone(),
@@ -143,13 +153,26 @@ fn is_being_retired(account: &Account, key: &KeyId) -> bool {
     account.generations.values().any(|state| retiring(state) && state.key() == Some(key))
 }
 
-fn of_generation(state: &State, found: Option<&Listed>, now: Timestamp) -> Option<Drift> {
+fn of_generation(
+    state: &State,
+    found: Option<&Listed>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Drift> {
     match state {
-        State::Current { rotates_at, doom, .. } => match found {
+        State::Current { issued_at, rotates_at, doom, .. } => match found {
             None => Some(Drift::Missing),
             Some(key) if !key.is_active => Some(Drift::Ended),
             Some(Listed { expires_at: Some(_), .. }) if doom.is_none() => Some(Drift::Dying),
-            Some(_) => rotates_at.filter(|at| at.plus(GRACE) < now).map(|_| Drift::Overdue),
+            Some(_) => rotates_at.and_then(|at| {
+                let latest = policy.rotates_by(*issued_at, now).plus(GRACE);
+                let is_beyond = at > latest && doom.is_none();
+                if at.plus(GRACE) < now {
+                    Some(Drift::Overdue)
+                } else {
+                    is_beyond.then_some(Drift::BeyondPolicy)
+                }
+            }),
         },
         // What the user was left to keep at an uninstall is the user's.
         State::Ended { why: Ending::Uninstalled, .. } => None,
@@ -186,7 +209,7 @@ fn is_orphan(account: &Account, slot: &Slot, key: &Listed, now: Timestamp) -> bo
 
 /// How long a list, an expiry or an answer under way may take to show.
 const SETTLING: Duration = Duration::from_secs(3600);
-/// How late a rotation may be before it is drift and not a queue.
+/// How late a rotation may be before it is drift and not a queue, or a key that was long on its way.
 const GRACE: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
@@ -196,6 +219,8 @@ mod tests {
     use crate::domain::audit::Actor;
     use crate::domain::id::AccountId;
     use crate::domain::intent::note;
+    use crate::domain::lifecycle::Happened;
+    use crate::domain::policy::Choice;
     use crate::domain::sealed::Material;
     use crate::domain::slot::{AccountRef, Mode, SlotName};
 
@@ -244,8 +269,16 @@ mod tests {
         }
     }
 
+    fn every(rotate_every_days: u32) -> Policy {
+        Policy::new(Choice { rotate_every_days, ..Choice::default() }).unwrap()
+    }
+
+    fn monthly() -> Policy {
+        every(30)
+    }
+
     fn found(account: &Account, list: &[Listed], now: Timestamp) -> Vec<Drift> {
-        let compared = compare(account, list, "ca_1", now);
+        let compared = compare(account, list, "ca_1", &monthly(), now);
         compared.findings.iter().map(|finding| finding.drift).collect()
     }
 
@@ -270,6 +303,33 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_that_is_further_away_than_the_policy_allows_is_found_until_it_is_brought_forward()
+    {
+        let list = [listed("mk_1")];
+        let day = |n: i64| at(n * 86_400);
+        for (days, now, drift) in [
+            (30, day(1), None),
+            (29, day(1), None),
+            (28, day(1), Some(Drift::BeyondPolicy)),
+            (10, day(20), Some(Drift::BeyondPolicy)),
+            // It comes within a tenth of the period: bringing it forward could not do better.
+            (10, day(28), None),
+            (60, day(1), None),
+        ] {
+            let mut account = account(current());
+            let policy = every(days);
+            let compared = compare(&account, &list, "ca_1", &policy, now);
+            let found: Vec<_> = compared.findings.iter().map(|finding| finding.drift).collect();
+            assert_eq!(found, Vec::from_iter(drift), "{days} days");
+            let forward = policy.brought_forward(at(0), now, 0);
+            let state = current().apply(Happened::BroughtForward { at: forward }).unwrap();
+            account.generations.insert((slot(), Generation::FIRST), state);
+            let compared = compare(&account, &list, "ca_1", &policy, now);
+            assert_eq!(compared.findings, [], "{days} days, brought forward");
+        }
+    }
+
+    #[test]
     fn a_key_without_our_note_of_this_slot_or_of_another_app_is_foreign() {
         let account = account(current());
         let theirs = listed("mk_2");
@@ -280,7 +340,8 @@ mod tests {
             Listed { app: Some("ca_2".into()), ..theirs.clone() },
             Listed { kind: Kind::Publishable, ..theirs },
         ] {
-            let compared = compare(&account, &[listed("mk_1"), key], "ca_1", at(86_400));
+            let compared =
+                compare(&account, &[listed("mk_1"), key], "ca_1", &monthly(), at(86_400));
             assert_eq!((compared.findings.len(), compared.foreign), (0, 1));
         }
     }

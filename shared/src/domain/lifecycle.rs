@@ -189,6 +189,8 @@ pub enum Happened {
     LookedAt { look_at: Timestamp },
     /// It is to be replaced at once.
     RotationAsked { at: Timestamp },
+    /// It is to be replaced by then, if not before.
+    BroughtForward { at: Timestamp },
     /// Stripe will end it at this instant.
     Doomed(Doom),
     /// An operator wants it dead now, whether or not there is another.
@@ -296,6 +298,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::BroughtForward { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::Revoked { .. }
@@ -317,6 +320,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::BroughtForward { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::Revoked { .. }
@@ -341,6 +345,7 @@ impl State {
                 | Happened::DidNotOpen { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::BroughtForward { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::Revoked { .. }
@@ -360,6 +365,18 @@ impl State {
                     }),
                     Happened::RotationAsked { at } => {
                         let (rotates_at, asked) = (Some(at), true);
+                        Ok(Self::Current {
+                            key,
+                            material,
+                            issued_at,
+                            rotates_at,
+                            asked,
+                            look_at,
+                            doom,
+                        })
+                    }
+                    Happened::BroughtForward { at } => {
+                        let rotates_at = rotates_at.map(|before| before.min(at));
                         Ok(Self::Current {
                             key,
                             material,
@@ -437,6 +454,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::BroughtForward { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::GivenUp { .. }
@@ -453,6 +471,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::BroughtForward { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::Revoked { .. }
@@ -473,6 +492,7 @@ impl State {
                 | Happened::Promoted { .. }
                 | Happened::Superseded { .. }
                 | Happened::RotationAsked { .. }
+                | Happened::BroughtForward { .. }
                 | Happened::LookedAt { .. }
                 | Happened::Doomed(_)
                 | Happened::Revoked { .. }

@@ -201,9 +201,24 @@ impl Policy {
     /// `draw` is a random number, drawn once and stored with the result: up to a tenth of the period is
     /// taken off, so that accounts installed together do not come due together.
     pub fn rotates_at(&self, from: Timestamp, draw: u64) -> Timestamp {
-        let spread = self.rotate_every / 10;
-        let early = spread.mul_f64((draw % 10_000) as f64 / 10_000.0);
-        from.plus(self.rotate_every - early)
+        from.plus(self.rotate_every - self.jitter(draw))
+    }
+
+    /// When a key that became current at `from` is to be replaced if what was stored of it is too late for this
+    /// policy: as if it had been the policy then, or soon, where that is past. `draw` as for
+    /// [`Policy::rotates_at`].
+    pub fn brought_forward(&self, from: Timestamp, now: Timestamp, draw: u64) -> Timestamp {
+        self.rotates_at(from, draw).max(now.plus(self.jitter(draw)))
+    }
+
+    /// Until when a key that became current at `from` is to be replaced at the latest: a rotation that was brought
+    /// forward at `now` is never later.
+    pub fn rotates_by(&self, from: Timestamp, now: Timestamp) -> Timestamp {
+        from.plus(self.rotate_every).max(now.plus(self.rotate_every / 10))
+    }
+
+    fn jitter(&self, draw: u64) -> Duration {
+        (self.rotate_every / 10).mul_f64((draw % 10_000) as f64 / 10_000.0)
     }
 
     /// The `max-age` of a served key: always below half the overlap, so that a cache can never hold a
@@ -270,5 +285,23 @@ mod tests {
             let at = policy.rotates_at(Timestamp::EPOCH, draw);
             assert!(at >= earliest && at <= latest, "{draw}");
         }
+    }
+
+    #[test]
+    fn a_rotation_is_brought_forward_to_where_it_would_have_been_or_into_the_next_days() {
+        let policy = Policy::new(Choice::default()).unwrap();
+        let day = |n: u64| Timestamp::EPOCH.plus(Duration::from_secs(n * DAY));
+        let issued = day(0);
+        for draw in [0, 1, 5_000, 9_999] {
+            let young = policy.brought_forward(issued, day(10), draw);
+            assert_eq!(young, policy.rotates_at(issued, draw));
+            let old = policy.brought_forward(issued, day(100), draw);
+            assert!(old >= day(100) && old < day(103), "spread over a tenth of the period: {draw}");
+            for (now, at) in [(day(10), young), (day(100), old)] {
+                assert!(at <= policy.rotates_by(issued, now), "not found a second time: {draw}");
+            }
+        }
+        let (one, other) = (policy.brought_forward(issued, day(100), 1), day(100));
+        assert_ne!(one, other, "not all at once");
     }
 }

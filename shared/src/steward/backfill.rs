@@ -4,9 +4,11 @@
 //! is there already stays as it is, so reading the same span twice changes nothing. The cursor moves in the
 //! change that is recorded afterwards: a crash in between costs a repetition.
 
+use std::time::Duration;
+
 use super::{Error, Steward};
 use crate::domain::account::Change;
-use crate::domain::backlog::{Backlog, Window};
+use crate::domain::backlog::{self, Backlog, Window};
 use crate::domain::event::Notification;
 use crate::domain::id::AccountId;
 use crate::domain::orders::{Orders, OwnRecord, Standing};
@@ -54,13 +56,29 @@ impl Steward {
 
     /// Reads the app's own record hourly: events of claimable sandboxes are in it, and in no account's. The
     /// cursor is in the bundle's own row. A failure leaves it where it is, and stops nothing.
-    pub(crate) async fn back_fill_own(&self, standing: &Standing) -> Result<(), Error> {
+    ///
+    /// Answers how far behind the cursor is; `None` where nothing is read for want of an app key.
+    pub(crate) async fn back_fill_own(
+        &self,
+        standing: &Standing,
+    ) -> Result<Option<Duration>, Error> {
         let now = self.clock.now();
         let record = standing.own_record;
         // Sandboxes are test mode's, whatever becomes of them.
-        if !self.stripe.serves(Mode::Test) || record.is_some_and(|record| record.next_at > now) {
-            return Ok(());
+        if !self.stripe.serves(Mode::Test) {
+            return Ok(None);
         }
+        let Some(record) = record.filter(|record| record.next_at > now) else {
+            return self.read_own_record(record, now).await.map(Some);
+        };
+        Ok(Some(backlog::behind(record.read_to, now)))
+    }
+
+    async fn read_own_record(
+        &self,
+        record: Option<OwnRecord>,
+        now: Timestamp,
+    ) -> Result<Duration, Error> {
         let mut backlog = Backlog::since(record.and_then(|record| record.read_to), now);
         for _ in 0..WINDOWS_A_RUN {
             let Some(window) = backlog.window() else { break };
@@ -81,8 +99,8 @@ impl Steward {
             let before = standing.own_record.and_then(|record| record.read_to);
             standing.own_record = Some(OwnRecord { read_to: before.max(read_to), next_at });
         };
-        self.give_order(order).await?;
-        Ok(())
+        let standing = self.give_order(order).await?;
+        Ok(backlog::behind(standing.own_record.and_then(|record| record.read_to), now))
     }
 
     /// Puts down what matters of one window; answers whether that was all of it.

@@ -5,7 +5,7 @@ use crate::domain::account::{Account, Change, Reconciled};
 use crate::domain::attention::out_of_reach;
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::drift::{Compared, Drift, Finding, Listed, compare};
-use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened};
+use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
 use crate::domain::orders::Orders;
 use crate::domain::plan::Because;
 use crate::domain::policy::{OnDrift, Policy};
@@ -128,7 +128,7 @@ impl Steward {
     async fn compared(&self, account: &Account) -> Result<Compared, stripe::Error> {
         let listed = self.stripe.list(&account.at, true).await?;
         let listed: Vec<Listed> = listed.into_iter().map(listed_of).collect();
-        Ok(compare(account, &listed, &self.app, self.clock.now()))
+        Ok(compare(account, &listed, &self.app, &self.policy, self.clock.now()))
     }
 
     async fn take_findings(
@@ -144,30 +144,36 @@ impl Steward {
             change.apply(slot, *generation, looked, None)?;
         }
         let is_restored = change.account().head.epoch < orders.epoch;
-        let orphaned: Vec<Slot> = compared
-            .findings
-            .iter()
-            .filter(|finding| matches!(finding.drift, Drift::Orphan | Drift::Lost))
-            .map(|finding| finding.slot.clone())
-            .collect();
-        let (mut findings, mut drift) = (Vec::new(), 0);
+        let foreign = compared.foreign;
+        let mut confirmed = Vec::new();
         for mut finding in compared.findings {
             if is_restored && finding.drift == Drift::Lost {
                 // Whom the copy lacks may be in use.
                 finding.drift = Drift::Orphan;
             }
-            let key = match self.confirmed(&change.account().at, &finding).await {
-                Ok(Some(key)) => key,
-                Ok(None) => continue,
+            match self.confirmed(&change.account().at, &finding).await {
+                Ok(Some(key)) => confirmed.push((finding, key)),
+                Ok(None) => {}
                 Err(error) => {
                     let generation = finding.generation.unwrap_or(Generation::FIRST);
                     self.report(&error, &finding.slot, generation);
                     change.put_off_reconciling(Policy::LOOK_AGAIN);
-                    let foreign = compared.foreign;
-                    return Ok(Report { findings, foreign, applied: false, left: drift });
+                    let findings: Vec<Finding> = confirmed.into_iter().map(|(it, _)| it).collect();
+                    let left = u32::try_from(findings.len()).unwrap_or(u32::MAX);
+                    return Ok(Report { findings, foreign, applied: false, left });
                 }
-            };
-            let by_ourselves = is_restored || orphaned.contains(&finding.slot);
+            }
+        }
+        // A key that the user made by rotating ours has our note as well: only one that we made ourselves shows that
+        // we replaced what is gone.
+        let replaced: Vec<Slot> = confirmed
+            .iter()
+            .filter(|(it, key)| matches!(it.drift, Drift::Orphan | Drift::Lost) && key.is_ours)
+            .map(|(it, _)| it.slot.clone())
+            .collect();
+        let (mut findings, mut drift) = (Vec::new(), 0);
+        for (finding, key) in confirmed {
+            let by_ourselves = is_restored || replaced.contains(&finding.slot);
             // Who lost a key of ours was nobody else: no policy has to allow that it is ended.
             let is_wanted = applies || finding.drift == Drift::Lost && orders.report_only.is_none();
             if !is_wanted || !self.mend(change, &finding, key, by_ourselves).await? {
@@ -182,7 +188,7 @@ impl Steward {
         // That nothing was found is worth saying too.
         self.tally.add(Metric::DriftFound, drift.into());
         change.reconciled(Reconciled { at: now, drift });
-        Ok(Report { findings, foreign: compared.foreign, applied: applies, left: drift })
+        Ok(Report { findings, foreign, applied: applies, left: drift })
     }
 
     /// Asks Stripe for the key itself. `None`: the list was wrong or is out of date.
@@ -204,7 +210,7 @@ impl Steward {
         let confirmed = match finding.drift {
             Drift::Missing | Drift::Ended | Drift::Dying => !is_active || key.expires_at.is_some(),
             Drift::Alive | Drift::Orphan | Drift::Lost => is_active && key.expires_at.is_none(),
-            Drift::Overdue => true,
+            Drift::Overdue | Drift::BeyondPolicy => is_active,
         };
         // A rotation in the Dashboard copies our note: what the user made that way is the user's.
         let made_by_us = match finding.drift {
@@ -258,9 +264,31 @@ impl Steward {
                 let dies_at = now.plus(self.policy.overlap());
                 Ok(change.adopt(slot, finding.key.clone(), dies_at, Ending::Superseded))
             }
+            (Drift::BeyondPolicy, Some(generation)) => {
+                self.bring_forward(change, slot, generation)?;
+                Ok(true)
+            }
             // The plan rotates it by itself, or says why not.
-            (Drift::Overdue | Drift::Missing | Drift::Ended | Drift::Dying, _) => Ok(false),
+            (
+                Drift::Overdue | Drift::BeyondPolicy | Drift::Missing | Drift::Ended | Drift::Dying,
+                _,
+            ) => Ok(false),
         }
+    }
+
+    /// The policy was shortened since the key's rotation was set: it is drawn anew, once, and stored.
+    fn bring_forward(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        generation: Generation,
+    ) -> Result<(), Error> {
+        let Some((_, State::Current { issued_at, .. })) = change.account().current(slot) else {
+            return Ok(());
+        };
+        let at = self.policy.brought_forward(*issued_at, change.now(), (self.draw)());
+        let happened = Happened::BroughtForward { at };
+        Ok(change.apply(slot, generation, happened, Some(Because::RotationIsDue))?)
     }
 
     fn tell(&self, change: &mut Change, findings: &[Finding], applied: bool) {

@@ -171,6 +171,25 @@ impl FakeStripe {
         })
     }
 
+    /// Records and notifies `v2.iam.api_key.<what>` about a key, for what nothing else here brings about; false if it
+    /// is not a key of the account.
+    pub fn tell_of_key(&self, account: &str, key_id: &str, what: &str) -> bool {
+        self.world(|world| {
+            let owned = world.owns(account, key_id);
+            if owned {
+                let data = serde_json::json!({"api_key": key_id});
+                world.emit_key_event(
+                    what,
+                    key_id,
+                    data,
+                    serde_json::Value::Null,
+                    &Cause::Dashboard,
+                );
+            }
+            owned
+        })
+    }
+
     /// A secret key that the user made, which lists show beside the app's. Answers its id.
     pub fn add_users_own_key(&self, account: &str, mode_live: bool, name: &str) -> String {
         self.world(|world| {

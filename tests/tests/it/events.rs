@@ -301,11 +301,22 @@ fn permutations(of: usize) -> Vec<Vec<usize>> {
     orders
 }
 
+/// What each end has to say, so that no order is right in which nothing is heard of.
+fn moral(deed: Deed, on_user_expire: OnUserExpire) -> &'static str {
+    match (deed, on_user_expire) {
+        (Deed::Rotates, OnUserExpire::Hold) => "secret/default Some(RevokedByUser)",
+        (Deed::Rotates, OnUserExpire::Reissue) => "secret/default#2 current",
+        (Deed::EndsAndUninstalls, OnUserExpire::Hold | OnUserExpire::Reissue) => "uninstalled",
+    }
+}
+
 async fn every_order(deed: Deed, expected: usize) -> anyhow::Result<()> {
     for on_user_expire in [OnUserExpire::Hold, OnUserExpire::Reissue] {
         let choice = Choice { on_user_expire, ..Choice::default() };
         let (first, events) = ending(deed, choice, &(0..expected).collect::<Vec<_>>()).await?;
         anyhow::ensure!(events == expected, "{deed:?} makes {events} events");
+        let moral = moral(deed, on_user_expire);
+        anyhow::ensure!(first.contains(moral), "{first}\ndoes not say\n{moral}");
         for order in permutations(expected) {
             let (end, _) = ending(deed, choice, &order).await?;
             anyhow::ensure!(end == first, "{deed:?} {order:?}:\n{end}\ninstead of\n{first}");

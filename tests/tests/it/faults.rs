@@ -1,13 +1,14 @@
 //! Faults that last: a limit, a refused key, a vault that is away, a key that will not die.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use fake_stripe::{CallMatch, Fault, FaultKind};
 use http::StatusCode;
 use keysteward::domain::account::Account;
 use keysteward::domain::audit::Actor;
-use keysteward::domain::policy::{Choice, Strategy};
+use keysteward::domain::policy::{Choice, Policy, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::world::{account, default_slot, json_of};
 use keysteward_tests::{Setting, World};
@@ -66,6 +67,11 @@ async fn while_the_apps_own_key_is_refused_nothing_is_lost_and_then_it_goes_on()
     refuse(&world, CallMatch::post("/rotate"), 401, "");
     for _ in 0..10 {
         world.sweep().await?;
+        let slots = world.account(&at).await?.slots;
+        let hold = slots[&default_slot(Kind::Secret)].hold.context("it is held")?;
+        ensure!(hold.why.as_str() == "not_permitted", "{hold:?}");
+        let longest = world.now().plus(Policy::backoff(u32::MAX));
+        ensure!(hold.until.is_some_and(|until| until <= longest), "no longer than that: {hold:?}");
         world.pass(HOUR);
         ensure!(world.token(&at, Kind::Secret).await? == old, "the old key is served on");
         ensure!(world.stripe.token_works(&old));
@@ -76,6 +82,85 @@ async fn while_the_apps_own_key_is_refused_nothing_is_lost_and_then_it_goes_on()
     let new = world.token(&at, Kind::Secret).await?;
     ensure!(new != old && world.stripe.token_works(&new), "rotated as soon as it is taken again");
     Ok(())
+}
+
+#[tokio::test]
+async fn at_the_limit_of_keys_a_rotation_waits_and_the_current_key_is_served_on()
+-> anyhow::Result<()> {
+    let choice = Choice { strategy: Strategy::CreateThenExpire, ..Choice::default() };
+    let world = World::with(Setting { choice, ..Setting::default() }).await?;
+    let (at, old) = installed(&world).await?;
+    world.stripe.set_behaviour(|stripe| stripe.key_limit = 2);
+    world.pass(MONTH);
+    for _ in 0..3 {
+        world.sweep().await?;
+        let slots = world.account(&at).await?.slots;
+        let hold = slots[&default_slot(Kind::Secret)].hold.context("it is held")?;
+        ensure!(hold.why.as_str() == "limit_reached", "{hold:?}");
+        ensure!(world.token(&at, Kind::Secret).await? == old && world.stripe.token_works(&old));
+        world.pass(HOUR);
+    }
+    world.stripe.set_behaviour(|stripe| stripe.key_limit = 100);
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "rotated as soon as there is room");
+    world.pass(25 * HOUR);
+    world.sweep_to_rest().await?;
+    no_orphan(&world, &at)
+}
+
+#[tokio::test]
+async fn a_limit_on_calls_counts_as_no_answer_and_the_same_call_is_made_again() -> anyhow::Result<()>
+{
+    let world = World::start().await?;
+    let (at, old) = installed(&world).await?;
+    world.pass(MONTH);
+    let kind = FaultKind::RateLimited { reason: "endpoint-rate".to_owned() };
+    let on = CallMatch::post("/rotate");
+    world.stripe.inject(Fault { times: u32::MAX, ..Fault::once(on, kind) });
+    let before = world.stripe.log().len();
+    world.sweep().await?;
+    let slots = world.account(&at).await?.slots;
+    let hold = slots[&default_slot(Kind::Secret)].hold.context("it is held")?;
+    ensure!(hold.why.as_str() == "no_answer", "{hold:?}");
+    ensure!(hold.until.is_some_and(|until| until <= world.now().plus(Policy::backoff(u32::MAX))));
+    ensure!(world.token(&at, Kind::Secret).await? == old, "served on");
+    world.stripe.clear_faults();
+    world.pass(Duration::from_secs(900));
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "rotated");
+    let rotations = world.stripe.log().split_off(before).into_iter();
+    let asked: BTreeSet<_> = rotations
+        .filter(|call| call.path.ends_with("/rotate"))
+        .map(|call| call.idempotency_key)
+        .collect();
+    ensure!(asked.len() == 1, "I3: one idempotency key: {asked:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rotation_that_took_effect_unheard_and_is_refused_when_repeated_leaves_one_key()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    let (at, old) = installed(&world).await?;
+    world.pass(MONTH);
+    let on = || CallMatch::post("/rotate");
+    world.stripe.inject(Fault::once(on(), FaultKind::AfterEffect { status: 500 }));
+    refuse(&world, on(), 409, "api_key_already_rotated");
+    world.sweep().await?;
+    for _ in 0..4 {
+        let served = world.token(&at, Kind::Secret).await?;
+        ensure!(world.stripe.token_works(&served) && world.stripe.token_works(&old));
+        world.pass(Duration::from_secs(900));
+        world.sweep_to_rest().await?;
+    }
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "another is there in time");
+    world.pass(25 * HOUR);
+    world.sweep_to_rest().await?;
+    ensure!(!world.stripe.token_works(&old), "the old one died of the rotation");
+    no_orphan(&world, &at)
 }
 
 #[tokio::test]

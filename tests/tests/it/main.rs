@@ -2,8 +2,11 @@
 
 mod backfill;
 mod budget;
+mod conditions;
 mod crash;
+mod drifts;
 mod emergency;
+mod event_types;
 mod events;
 mod faults;
 mod fencing;
@@ -11,12 +14,14 @@ mod held;
 mod install;
 mod install_races;
 mod invariants;
+mod jitter;
 mod keys;
 mod lost;
 mod main_path;
 mod metrics;
 mod named_faults;
 mod out_of_time;
+mod provision;
 mod publishable;
 mod reconcile;
 mod restore;

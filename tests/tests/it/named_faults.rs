@@ -235,6 +235,54 @@ async fn without_its_secret_a_function_does_not_start_and_one_that_runs_goes_on(
     Ok(())
 }
 
+#[tokio::test]
+async fn a_signing_secret_that_is_rolled_is_taken_up_in_five_minutes_and_the_old_one_given_up()
+-> anyhow::Result<()> {
+    let (mut world, ..) = installed("acct_1Rolled").await?;
+    let double = SecretsDouble::start().await?;
+    let (old, new) = ("whsec_old", "whsec_new");
+    double.set(Ok(format!(r#"{{"signing_secrets":["{old}"]}}"#)));
+    let aws = Aws::local(&double.url)?;
+    let secrets = SigningSecrets::from_secrets_manager(aws, "secret".into(), world.now()).await?;
+    let clock = world.webhook.clock.clone();
+    world.webhook = WebhookParts { store: world.table.store()?, secrets, clock };
+    let body = world.stripe.take_deliveries().pop().context("a delivery")?.body;
+    for (signing_secrets, taken) in
+        [([old, old], [true, false]), ([old, new], [true, true]), ([new, new], [false, true])]
+    {
+        let [one, other] = signing_secrets;
+        double.set(Ok(format!(r#"{{"signing_secrets":["{one}","{other}"]}}"#)));
+        world.pass(Duration::from_secs(301));
+        for (secret, is_taken) in [old, new].into_iter().zip(taken) {
+            let signature = fake_stripe::sign(&[secret], world.now().seconds(), &body);
+            let status = world.post(&body, &signature).await.status();
+            ensure!((status == StatusCode::OK) == is_taken, "{secret} of {signing_secrets:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_the_vault_is_away_a_process_serves_what_it_remembers_and_no_longer()
+-> anyhow::Result<()> {
+    let cache = Duration::from_secs(120);
+    let world = World::with(Setting { cache, ..Setting::default() }).await?;
+    let at = account(Mode::Live, "acct_1Remembered")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    world.take_lines()?;
+    world.kms.set_disabled(true);
+    world.pass(cache - Duration::from_secs(1));
+    ensure!(world.token(&at, Kind::Secret).await? == token, "the private key is remembered");
+    world.take_lines()?;
+    world.pass(Duration::from_secs(1));
+    read_fails(&world, &at, "FaultVaultKeyDisabled").await?;
+    world.kms.set_disabled(false);
+    ensure!(world.token(&at, Kind::Secret).await? == token, "and asked for again");
+    Ok(())
+}
+
 /// As much of Secrets Manager as a function sees: one secret, or an error's code.
 struct SecretsDouble {
     url: String,
