@@ -215,7 +215,7 @@ impl Steward {
         // A rotation in the Dashboard copies our note: what the user made that way is the user's.
         let made_by_us = match finding.drift {
             Drift::Orphan | Drift::Lost if confirmed => {
-                self.stripe.is_made_by_us(at, &finding.key).await?
+                self.stripe.is_made_by_us(at, &finding.key, key.created).await?
             }
             _ => Some(true),
         };
