@@ -5,6 +5,7 @@
 //! again when that lease runs out.
 
 mod backfill;
+mod lease;
 mod look;
 mod mint;
 pub mod operator;
@@ -17,7 +18,6 @@ mod retire;
 mod steps;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::class::Class;
 use crate::domain::account::{Account, Change};
@@ -210,15 +210,22 @@ impl Steward {
                 self.record(change).await?;
                 return Ok(Advanced::OutOfTime);
             }
-            if !held && planned.step.has_effect() {
+            let left = lease::time_for_step(now, deadline);
+            let is_covered = held && lease::covers(account.head.lease_until, now, left);
+            if planned.step.has_effect() && !is_covered {
                 // I8: the token is durable before anything outside is touched.
                 let mut change = Change::of(account, now, actor);
-                change.claim();
+                if held {
+                    change.extend_lease();
+                } else {
+                    change.claim();
+                }
                 match self.record(change).await? {
                     Some(recorded) => account = recorded,
                     None => return Ok(Advanced::Overtaken),
                 }
                 held = true;
+                continue;
             }
             let mut change = Change::of(account, now, actor);
             if held {
@@ -227,7 +234,6 @@ impl Steward {
                 change.claim()
             }
             let (before, is_a_look) = (change.account().clone(), planned.step == Step::Reconcile);
-            let left = deadline.since(now).min(LONGEST_STEP);
             match stripe::within(left, self.carry_out(&mut change, &orders, planned)).await {
                 // As if the process had died here, but that the lease is given back.
                 (_, TimeLeft::RanOut) => {
@@ -328,6 +334,3 @@ impl Steward {
 
 /// Well below the 100 items of a transaction, since each row may bring audit entries with it.
 const ROWS_PER_CHANGE: usize = 30;
-/// No call to Stripe starts later than this after its step began, so that every one is over within the lease
-/// (I8), whatever it has to wait for.
-const LONGEST_STEP: Duration = Duration::from_secs(90);
