@@ -26,7 +26,7 @@ use crate::domain::breaker::{Breaker, Outcome};
 use crate::domain::intent::RequestShape;
 use crate::domain::lifecycle::{Happened, Illegal};
 use crate::domain::orders::Orders;
-use crate::domain::plan::{Step, plan};
+use crate::domain::plan::{Planned, Step, plan};
 use crate::domain::policy::Policy;
 use crate::domain::slot::{AccountRef, Slot};
 use crate::domain::time::Timestamp;
@@ -189,7 +189,7 @@ impl Steward {
         actor: Actor,
         deadline: Timestamp,
     ) -> Result<Advanced, Error> {
-        let orders = self.orders().await?;
+        let mut orders = self.orders().await?;
         loop {
             let now = self.clock.now();
             let plan = plan(now, &self.policy, &orders, &account);
@@ -211,6 +211,10 @@ impl Steward {
                 return Ok(Advanced::OutOfTime);
             }
             let left = lease::time_for_step(now, deadline);
+            if !self.admits(now, &orders, &account, &planned) {
+                orders.breaker_is_open = true;
+                continue;
+            }
             let is_covered = held && lease::covers(account.head.lease_until, now, left);
             if planned.step.has_effect() && !is_covered {
                 // I8: the token is durable before anything outside is touched.
@@ -299,6 +303,24 @@ impl Steward {
     }
 
     /// Records a change; `None` when somebody else was faster.
+    /// Whether a step may be taken as far as the breaker is concerned. What an open one would hold back takes one
+    /// of the few places after its pause, before anybody knows how it ends.
+    fn admits(
+        &self,
+        now: Timestamp,
+        orders: &Orders,
+        account: &Account,
+        planned: &Planned,
+    ) -> bool {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if breaker.trials_left(now).is_none() || !matches!(planned.step, Step::Request { .. }) {
+            return true;
+        }
+        let held_back = Orders { breaker_is_open: true, ..orders.clone() };
+        let first = plan(now, &self.policy, &held_back, account).steps.into_iter().next();
+        first.as_ref() == Some(planned) || breaker.begin(now, &account.at)
+    }
+
     pub(crate) async fn record(&self, change: Change) -> Result<Option<Account>, Error> {
         match self.store.record(change).await {
             Ok(account) => Ok(Some(account)),

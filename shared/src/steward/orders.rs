@@ -33,7 +33,7 @@ impl Steward {
             Some(orders) => orders,
             None => self.orders.standing(&self.store, now).await?.orders(now),
         };
-        orders.holds_rotations |= self.breaker().trials_left(now) == Some(0);
+        orders.breaker_is_open |= self.breaker().trials_left(now) == Some(0);
         Ok(orders)
     }
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn holds(book: &OrderBook, now: Timestamp) -> Option<bool> {
-        book.known(now).map(|orders| orders.holds_rotations)
+        book.known(now).map(|orders| orders.is_paused)
     }
 
     #[test]
