@@ -15,6 +15,7 @@ mod provision;
 mod reconcile;
 mod recover;
 mod retire;
+mod set_right;
 mod steps;
 
 use std::sync::{Mutex, PoisonError};
@@ -39,7 +40,7 @@ use crate::vault::{self, Keyring};
 
 pub use orders::OrderBook;
 pub(crate) use provision::look_at_all;
-pub use reconcile::Report;
+pub use set_right::Report;
 
 /// What the use cases that change keys work with.
 #[expect(missing_debug_implementations, reason = "its client holds the app's keys")]
@@ -210,11 +211,11 @@ impl Steward {
                 self.record(change).await?;
                 return Ok(Advanced::OutOfTime);
             }
-            let left = lease::time_for_step(now, deadline);
             if !self.admits(now, &orders, &account, &planned) {
                 orders.breaker_is_open = true;
                 continue;
             }
+            let left = lease::time_for_step(now, deadline);
             let is_covered = held && lease::covers(account.head.lease_until, now, left);
             if planned.step.has_effect() && !is_covered {
                 // I8: the token is durable before anything outside is touched.
@@ -302,7 +303,6 @@ impl Steward {
         }
     }
 
-    /// Records a change; `None` when somebody else was faster.
     /// Whether a step may be taken as far as the breaker is concerned. What an open one would hold back takes one
     /// of the few places after its pause, before anybody knows how it ends.
     fn admits(
@@ -321,6 +321,7 @@ impl Steward {
         first.as_ref() == Some(planned) || breaker.begin(now, &account.at)
     }
 
+    /// Records a change; `None` when somebody else was faster.
     pub(crate) async fn record(&self, change: Change) -> Result<Option<Account>, Error> {
         match self.store.record(change).await {
             Ok(account) => Ok(Some(account)),
