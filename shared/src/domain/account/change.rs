@@ -15,7 +15,7 @@ use crate::domain::orders::Epoch;
 use crate::domain::plan::Because;
 use crate::domain::policy::Policy;
 use crate::domain::sealed::KeyPair;
-use crate::domain::slot::{Generation, Slot};
+use crate::domain::slot::{Generation, Mode, Slot};
 use crate::domain::time::Timestamp;
 
 /// A row of the account's working set, named.
@@ -242,6 +242,9 @@ impl Change {
     /// Lets the account act after a restore, once all its slots are ready for that: of `most` slots their
     /// generations go on with numbers that cannot have been used since the copy was made: with the number, the
     /// idempotency key would be that of another call (I3). `false` while there are other slots.
+    ///
+    /// For who has just had Stripe's list: the app has access now, whatever the copy's past may tell yet of an
+    /// uninstall.
     pub fn enter_epoch(&mut self, epoch: Epoch, most: usize) -> bool {
         let mut behind = self.account.slots.iter_mut().filter(|(_, state)| state.epoch < epoch);
         for (slot, state) in behind.by_ref().take(most) {
@@ -253,6 +256,13 @@ impl Change {
             return false;
         }
         self.account.head.epoch = epoch;
+        if let Status::Installed { since } = &mut self.account.head.status {
+            *since = self.now;
+        }
+        if self.account.at.mode == Mode::Live {
+            // The list says what all of it came to. In test mode the record also tells of sandboxes.
+            self.events_read(self.now);
+        }
         true
     }
 
