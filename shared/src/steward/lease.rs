@@ -1,7 +1,8 @@
 //! How long a step may take, and whether the account is held for as long (I8).
 //!
-//! A lease is dated from when the change that carries it began, so the step after a slow one finds little left of
-//! it. It is renewed then, durably, before anything outside is touched.
+//! A lease is dated from before the change that carries it is recorded, and whoever hands an account over may have
+//! taken his time. Where it is too old for the step that follows, it is renewed, durably, before anything outside is
+//! touched.
 
 use std::time::Duration;
 
