@@ -89,7 +89,8 @@ impl Steward {
         let mut report =
             Report { findings: vec![], foreign: compared.foreign, applied: applies, left: 0 };
         'slots: for of_slot in suspects.chunk_by(|one, other| one.slot == other.slot) {
-            let Some(confirmed) = self.all_confirmed(change, of_slot, is_restored).await else {
+            let confirmed = Box::pin(self.all_confirmed(change, of_slot, is_restored)).await;
+            let Some(confirmed) = confirmed else {
                 change.put_off_reconciling(Policy::LOOK_AGAIN);
                 return Ok((Report { applied: false, ..report }, true));
             };

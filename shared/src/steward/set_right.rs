@@ -94,7 +94,7 @@ impl Steward {
             self.take_findings(&mut change, orders, compared, applies).await
         };
         let left = lease::time_for_step(now, deadline);
-        let (report, is_whole) = match stripe::within(left, work).await {
+        let (report, is_whole) = match stripe::within(left, Box::pin(work)).await {
             (_, TimeLeft::RanOut) => {
                 let mut change = Change::of(claimed, now, actor);
                 change.release(Some(now));

@@ -64,8 +64,9 @@ impl Steward {
     ) -> Result<(), Error> {
         match &planned.step {
             Step::Reconcile => {
-                if self.reconcile(change, orders).await? {
-                    stripe::aside(self.back_fill(change, orders)).await;
+                // On the heap: they are the longest of all, and whoever awaits this would hold them on its stack.
+                if Box::pin(self.reconcile(change, orders)).await? {
+                    stripe::aside(Box::pin(self.back_fill(change, orders))).await;
                 }
                 Ok(())
             }
