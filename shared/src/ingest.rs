@@ -6,6 +6,7 @@ use crate::domain::event::{Notification, Topic};
 use crate::domain::id::KeyId;
 use crate::domain::intent::How;
 use crate::domain::lifecycle::State;
+use crate::domain::orders::Orders;
 use crate::domain::policy::Policy;
 use crate::domain::slot::{Generation, Slot, SlotName};
 use crate::domain::time::Timestamp;
@@ -44,9 +45,7 @@ impl Steward {
             return Ok(Ingested::Nothing);
         };
         let orders = self.orders().await?;
-        // After a restore, what a key came to is the reconciliation's to say, not an old event's.
-        let is_of_the_past = event.topic.names_a_key()
-            && (orders.report_only.is_some() || account.head.epoch < orders.epoch);
+        let is_of_the_past = may_be_of_the_past(&orders, &account, &event.topic);
         if account.is_leased(now) {
             return Ok(Ingested::Deferred);
         }
@@ -129,6 +128,17 @@ impl Steward {
             | Topic::AccountUpdated { .. }
             | Topic::Sandbox { .. } => Ok(true),
         }
+    }
+}
+
+/// After a restore, what a key came to is the reconciliation's to say, not an old event's. So is whether the app
+/// was installed again since an uninstall, which Stripe's list tells: the account is in it then.
+fn may_be_of_the_past(orders: &Orders, account: &Account, topic: &Topic) -> bool {
+    let only_reports = orders.report_only.is_some();
+    let is_behind = only_reports || account.head.epoch < orders.epoch;
+    match topic {
+        Topic::Deauthorized => is_behind && (only_reports || account.head.refused.is_none()),
+        topic => is_behind && topic.names_a_key(),
     }
 }
 

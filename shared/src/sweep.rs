@@ -71,7 +71,7 @@ impl Steward {
     ///
     /// One account's failure is logged and leaves the others alone. No work starts after `deadline`.
     pub async fn sweep(&self, deadline: Timestamp) -> Result<Swept, Error> {
-        let standing = self.standing().await?;
+        let standing = self.recognise().await?;
         self.take_up_breaker(&standing);
         if standing.report_only.is_some() {
             self.tally.count(Metric::ReportOnly);

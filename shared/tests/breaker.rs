@@ -148,3 +148,22 @@ fn one_failing_account_is_one_trial() {
     }
     assert_eq!(breaker.trials_left(after), Some(Breaker::TRIALS - 1));
 }
+
+#[test]
+fn a_trial_takes_its_place_when_it_begins_and_gives_it_back_when_nothing_comes_of_it() {
+    let (mut breaker, now) = opened();
+    assert!(!breaker.begin(now, &account(0)), "within the pause nobody");
+    let after = now.plus(Breaker::PAUSE);
+    let begun: Vec<usize> = (0..32).filter(|n| breaker.begin(after, &account(*n))).collect();
+    assert_eq!(begun, [0, 1, 2, 3, 4], "32 at once");
+    assert!(breaker.begin(after, &account(4)), "the same one again");
+    assert_eq!(breaker.trials_left(after), Some(0));
+    breaker.record(after, &account(0), Outcome::Failed);
+    assert_eq!(breaker.trials_left(after), Some(0), "its outcome takes no other place");
+    let later = after.plus(Breaker::TRIAL);
+    assert_eq!(breaker.trials_left(later), Some(Breaker::TRIALS - 1));
+
+    let mut closed = Breaker::default();
+    assert!((0..32).all(|n| closed.begin(now, &account(n))));
+    assert_eq!(closed, Breaker::default());
+}

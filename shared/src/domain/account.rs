@@ -113,6 +113,13 @@ pub struct SlotState {
     /// When somebody last asked for a key here who has not been seen to have one since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,
+    /// The restore of the table that its numbers were last skipped for.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub epoch: Epoch,
+}
+
+fn is_first(epoch: &Epoch) -> bool {
+    *epoch == 0
 }
 
 /// A named condition that keeps a slot from acquiring a key.

@@ -1,8 +1,9 @@
 //! Stops new rotations when too many of them fail: a fault that every account meets (a wrong version, a defect
 //! of ours, a bad day at Stripe) is to be met by a few accounts and not by all of them.
 //!
-//! Only new rotations count and only they are stopped. First keys go on, since an account without a key has
-//! nothing to lose; so does every retirement, since a key that should be dead must die (I5).
+//! Only new rotations count and only they are stopped, those of an emergency with them: what every account is
+//! refused brings no account another key. First keys go on, since an account without a key has nothing to lose; so
+//! does every retirement, since a key that should be dead must die (I5).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use super::time::Timestamp;
 pub struct Breaker {
     state: BreakerState,
     outcomes: VecDeque<Recorded>,
+    /// What was let through after the pause.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    begun: VecDeque<Begun>,
 }
 
 /// Whether new rotations are stopped.
@@ -56,6 +60,12 @@ struct Recorded {
     outcome: Outcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Begun {
+    at: Timestamp,
+    account: AccountRef,
+}
+
 impl Breaker {
     /// Fewer outcomes than this say nothing.
     pub const LEAST_OUTCOMES: usize = 20;
@@ -67,6 +77,8 @@ impl Breaker {
     pub const PAUSE: Duration = Duration::from_secs(900);
     /// The outcomes of how many accounts decide after the pause.
     pub const TRIALS: usize = 5;
+    /// How long one that was let through keeps its place without an outcome: it may have been moot.
+    pub const TRIAL: Duration = Duration::from_secs(600);
     /// No more outcomes than this are kept, so that the row that holds them stays small.
     pub const MOST_OUTCOMES: usize = 200;
 
@@ -98,9 +110,24 @@ impl Breaker {
             BreakerState::Closed => None,
             BreakerState::Open { until, .. } if now < until => Some(0),
             BreakerState::Open { until, .. } => {
-                Some(Self::TRIALS.saturating_sub(self.trials(until).len()))
+                Some(Self::TRIALS.saturating_sub(self.places(now, until).len()))
             }
         }
+    }
+
+    /// Has a rotation begin, if it may: after the pause it takes one of the places, before its outcome is known.
+    pub fn begin(&mut self, now: Timestamp, account: &AccountRef) -> bool {
+        let BreakerState::Open { until, .. } = self.state else { return true };
+        if now < until {
+            return false;
+        }
+        let places = self.places(now, until);
+        let may_begin = places.contains(account) || places.len() < Self::TRIALS;
+        if may_begin {
+            self.begun.retain(|one| one.account != *account && now.since(one.at) < Self::TRIAL);
+            self.begun.push_back(Begun { at: now, account: account.clone() });
+        }
+        may_begin
     }
 
     /// The state, for the log, the metrics and the operator.
@@ -127,6 +154,7 @@ impl Breaker {
         if succeeded * 2 > Self::TRIALS {
             self.state = BreakerState::Closed;
             self.outcomes.clear();
+            self.begun.clear();
         } else if of >= Self::TRIALS {
             self.open(now, of - succeeded, of);
         }
@@ -137,6 +165,14 @@ impl Breaker {
         let until = now.plus(Self::PAUSE);
         self.state = BreakerState::Open { since: now, until, failed: count(failed), of: count(of) };
         self.outcomes.clear();
+        self.begun.clear();
+    }
+
+    /// The accounts that were let through since `until`: those whose outcome is known, and those that may have one.
+    fn places(&self, now: Timestamp, until: Timestamp) -> BTreeSet<&AccountRef> {
+        let under_way = self.begun.iter().filter(|one| now.since(one.at) < Self::TRIAL);
+        let known = self.trials(until).into_keys();
+        known.chain(under_way.map(|one| &one.account)).collect()
     }
 
     /// What came of the accounts that were let through since `until`, each counted once: one that fails again

@@ -478,11 +478,12 @@ impl State {
                 | Happened::EndingTried { .. }
                 | Happened::GivenUp { .. } => illegal,
             },
-            Self::NeedsOperator { key, .. } => match happened {
+            Self::NeedsOperator { key, at: since, .. } => match happened {
                 Happened::Ended { at, why } => Ok(Self::Ended { key, at, why }),
                 Happened::Abandoned { at } => Ok(match key {
                     Some(key) => Self::unusable(key, at),
-                    None => Self::Ended { key: None, at, why: Ending::Lost },
+                    // Over since the call was given up, not since a person came.
+                    None => Self::Ended { key: None, at: since, why: Ending::Lost },
                 }),
                 Happened::Answered { .. }
                 | Happened::AnsweredWithoutSecret { .. }

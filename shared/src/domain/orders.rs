@@ -16,8 +16,10 @@ pub struct Orders {
     /// Nothing is changed at Stripe, only looked at: the table was restored and nobody has said that it
     /// may act. Since when.
     pub report_only: Option<Timestamp>,
-    /// No rotation by age is begun: an operator paused the bundle, or a breaker is open.
-    pub holds_rotations: bool,
+    /// No rotation by age is begun: an operator paused the bundle. An emergency goes on.
+    pub is_paused: bool,
+    /// No rotation is begun that nobody asked for by itself, in an emergency neither: most of the last ones failed.
+    pub breaker_is_open: bool,
     /// Replace keys before their time.
     pub emergency: Option<Emergency>,
 }
@@ -118,8 +120,8 @@ impl Standing {
         Orders {
             epoch: self.epoch,
             report_only: self.report_only,
-            holds_rotations: self.paused_since.is_some()
-                || self.breaker.trials_left(now) == Some(0),
+            is_paused: self.paused_since.is_some(),
+            breaker_is_open: self.breaker.trials_left(now) == Some(0),
             emergency: self.emergency.clone(),
         }
     }

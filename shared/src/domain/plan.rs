@@ -287,11 +287,13 @@ impl Rules<'_> {
         };
         // What may be dying of a rotation of ours is no new rotation.
         let is_begun = recovery::may_be_rotated_by_us(self.account, slot, generation);
-        if at <= self.now && !is_condemned && !asked && !is_begun {
-            if self.orders.holds_rotations || self.account.head.paused_since.is_some() {
+        if at <= self.now && !asked && !is_begun {
+            let is_paused = self.orders.is_paused || self.account.head.paused_since.is_some();
+            if self.orders.breaker_is_open || is_paused && !is_condemned {
                 return plan.wake(self.now.plus(Policy::HELD_BACK));
             }
             match in_the_way(self.now, self.policy, self.account, slot, at) {
+                Some(_) if is_condemned => {}
                 Some(Waits::Until(until)) => return plan.wake(until),
                 Some(Waits::ForTheOther) => return,
                 None => {}

@@ -16,7 +16,7 @@ use crate::domain::policy::Policy;
 use crate::domain::slot::{AccountRef, Mode};
 use crate::domain::time::Timestamp;
 use crate::runtime::log::chain;
-use crate::stripe::{EventQuery, FullEvent};
+use crate::stripe::{self, EventQuery, FullEvent};
 
 impl Steward {
     /// Reads Stripe's record of the account's events as far as one run may, and moves the cursor as far as
@@ -43,7 +43,8 @@ impl Steward {
                         error = chain(&error),
                         "the record of events could not be read to its end"
                     );
-                    failed = true;
+                    // For want of time alone, the rest is read as soon as that of a long record.
+                    failed = !matches!(error, Error::Event(stripe::Error::OutOfTime));
                     break;
                 }
             }

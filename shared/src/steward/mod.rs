@@ -5,6 +5,7 @@
 //! again when that lease runs out.
 
 mod backfill;
+mod lease;
 mod look;
 mod mint;
 pub mod operator;
@@ -14,10 +15,10 @@ mod provision;
 mod reconcile;
 mod recover;
 mod retire;
+mod set_right;
 mod steps;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::class::Class;
 use crate::domain::account::{Account, Change};
@@ -26,7 +27,7 @@ use crate::domain::breaker::{Breaker, Outcome};
 use crate::domain::intent::RequestShape;
 use crate::domain::lifecycle::{Happened, Illegal};
 use crate::domain::orders::Orders;
-use crate::domain::plan::{Step, plan};
+use crate::domain::plan::{Planned, Step, plan};
 use crate::domain::policy::Policy;
 use crate::domain::slot::{AccountRef, Slot};
 use crate::domain::time::Timestamp;
@@ -39,7 +40,7 @@ use crate::vault::{self, Keyring};
 
 pub use orders::OrderBook;
 pub(crate) use provision::look_at_all;
-pub use reconcile::Report;
+pub use set_right::Report;
 
 /// What the use cases that change keys work with.
 #[expect(missing_debug_implementations, reason = "its client holds the app's keys")]
@@ -189,7 +190,7 @@ impl Steward {
         actor: Actor,
         deadline: Timestamp,
     ) -> Result<Advanced, Error> {
-        let orders = self.orders().await?;
+        let mut orders = self.orders().await?;
         loop {
             let now = self.clock.now();
             let plan = plan(now, &self.policy, &orders, &account);
@@ -210,15 +211,26 @@ impl Steward {
                 self.record(change).await?;
                 return Ok(Advanced::OutOfTime);
             }
-            if !held && planned.step.has_effect() {
+            if !self.admits(now, &orders, &account, &planned) {
+                orders.breaker_is_open = true;
+                continue;
+            }
+            let left = lease::time_for_step(now, deadline);
+            let is_covered = held && lease::covers(account.head.lease_until, now, left);
+            if planned.step.has_effect() && !is_covered {
                 // I8: the token is durable before anything outside is touched.
                 let mut change = Change::of(account, now, actor);
-                change.claim();
+                if held {
+                    change.extend_lease();
+                } else {
+                    change.claim();
+                }
                 match self.record(change).await? {
                     Some(recorded) => account = recorded,
                     None => return Ok(Advanced::Overtaken),
                 }
                 held = true;
+                continue;
             }
             let mut change = Change::of(account, now, actor);
             if held {
@@ -227,7 +239,6 @@ impl Steward {
                 change.claim()
             }
             let (before, is_a_look) = (change.account().clone(), planned.step == Step::Reconcile);
-            let left = deadline.since(now).min(LONGEST_STEP);
             match stripe::within(left, self.carry_out(&mut change, &orders, planned)).await {
                 // As if the process had died here, but that the lease is given back.
                 (_, TimeLeft::RanOut) => {
@@ -292,6 +303,24 @@ impl Steward {
         }
     }
 
+    /// Whether a step may be taken as far as the breaker is concerned. What an open one would hold back takes one
+    /// of the few places after its pause, before anybody knows how it ends.
+    fn admits(
+        &self,
+        now: Timestamp,
+        orders: &Orders,
+        account: &Account,
+        planned: &Planned,
+    ) -> bool {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if breaker.trials_left(now).is_none() || !matches!(planned.step, Step::Request { .. }) {
+            return true;
+        }
+        let held_back = Orders { breaker_is_open: true, ..orders.clone() };
+        let first = plan(now, &self.policy, &held_back, account).steps.into_iter().next();
+        first.as_ref() == Some(planned) || breaker.begin(now, &account.at)
+    }
+
     /// Records a change; `None` when somebody else was faster.
     pub(crate) async fn record(&self, change: Change) -> Result<Option<Account>, Error> {
         match self.store.record(change).await {
@@ -328,6 +357,3 @@ impl Steward {
 
 /// Well below the 100 items of a transaction, since each row may bring audit entries with it.
 const ROWS_PER_CHANGE: usize = 30;
-/// No call to Stripe starts later than this after its step began, so that every one is over within the lease
-/// (I8), whatever it has to wait for.
-const LONGEST_STEP: Duration = Duration::from_secs(90);

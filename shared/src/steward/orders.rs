@@ -8,7 +8,7 @@ use crate::class::Class;
 use crate::domain::breaker::Breaker;
 use crate::domain::orders::{Orders, Standing};
 use crate::domain::time::Timestamp;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// What a process knows of the orders. Starts empty: the first who asks reads them.
 ///
@@ -33,7 +33,7 @@ impl Steward {
             Some(orders) => orders,
             None => self.orders.standing(&self.store, now).await?.orders(now),
         };
-        orders.holds_rotations |= self.breaker().trials_left(now) == Some(0);
+        orders.breaker_is_open |= self.breaker().trials_left(now) == Some(0);
         Ok(orders)
     }
 
@@ -58,6 +58,13 @@ impl Steward {
         self.orders.standing(&self.store, self.clock.now()).await
     }
 
+    /// As [`Steward::standing`], and asks AWS anew which table this is: one that was deleted and restored under
+    /// its own name looks the same from within.
+    pub(crate) async fn recognise(&self) -> Result<Standing, Error> {
+        self.orders.forget_table();
+        self.standing().await
+    }
+
     /// Changes the bundle's own row; once more from the start whenever somebody else was faster.
     pub async fn give_order(
         &self,
@@ -68,15 +75,16 @@ impl Steward {
 }
 
 impl OrderBook {
-    /// Reads the bundle's own row now, and holds it against the table: which table this is does not change
-    /// while a process lives, and is asked once.
+    /// Reads the bundle's own row now, and holds it against the table. Which table this is, is asked once, and
+    /// again when the row says otherwise or there was none for a while: then it was restored under its name.
     pub async fn standing(&self, store: &Store, now: Timestamp) -> Result<Standing, Error> {
         loop {
             let (number, table_id) = self.begin();
-            let (table_id, mut standing) = match table_id {
-                Some(table_id) => (table_id, store.standing().await?),
-                None => tokio::try_join!(store.table_id(), store.standing())?,
-            };
+            let read = read(store, table_id).await;
+            if matches!(read, Err(store::Error::NoTable(_))) {
+                self.forget_table();
+            }
+            let (table_id, mut standing) = read?;
             self.lock().table_id = Some(table_id.clone());
             let before = standing.epoch;
             if standing.recognise(&table_id, now) {
@@ -127,6 +135,10 @@ impl OrderBook {
         (now.since(*read_at) < MAX_AGE).then(|| standing.orders(now))
     }
 
+    fn forget_table(&self) {
+        self.lock().table_id = None;
+    }
+
     fn begin(&self) -> (u64, Option<String>) {
         let mut known = self.lock();
         known.begun += 1;
@@ -148,6 +160,16 @@ impl OrderBook {
     }
 }
 
+/// The row, and which table it is in, as far as that is not known.
+async fn read(store: &Store, known: Option<String>) -> Result<(String, Standing), store::Error> {
+    let Some(known) = known else { return tokio::try_join!(store.table_id(), store.standing()) };
+    let standing = store.standing().await?;
+    match &standing.table_id {
+        Some(of_row) if *of_row == known => Ok((known, standing)),
+        Some(_) | None => Ok((store.table_id().await?, standing)),
+    }
+}
+
 /// How old the orders may be. The sweep reads them at each run.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
@@ -164,7 +186,7 @@ mod tests {
     }
 
     fn holds(book: &OrderBook, now: Timestamp) -> Option<bool> {
-        book.known(now).map(|orders| orders.holds_rotations)
+        book.known(now).map(|orders| orders.is_paused)
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Reconciling: Stripe's list held against the account, suspects asked one by one, and set right on request.
+//! Reconciling: Stripe's list held against the account, suspects asked one by one, and set right.
 
-use super::{Advanced, Error, Steward};
+use std::time::Duration;
+
+use super::set_right::Report;
+use super::{Error, Steward};
 use crate::domain::account::{Account, Change, Reconciled};
 use crate::domain::attention::out_of_reach;
-use crate::domain::audit::{Action, Actor, Phase};
+use crate::domain::audit::{Action, Phase};
 use crate::domain::drift::{Compared, Drift, Finding, Listed, compare};
 use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
 use crate::domain::orders::Orders;
@@ -15,82 +18,20 @@ use crate::runtime::log::chain;
 use crate::runtime::metrics::Metric;
 use crate::stripe::{self, ApiKey, KeyStatus, Refusal};
 
-/// What reconciling an account came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The differences that Stripe confirmed.
-    pub findings: Vec<Finding>,
-    /// How many active keys of the account are not ours.
-    pub foreign: u32,
-    /// Whether they were set right.
-    pub applied: bool,
-    /// How many of them stand: all when nothing was set right, else those that nothing could be done about.
-    pub left: u32,
-}
-
 impl Steward {
-    /// Holds Stripe's list against one account, reading only. `None` when nothing is stored of it.
-    pub async fn inspect(&self, at: &AccountRef) -> Result<Option<Report>, Error> {
-        let Some(account) = self.store.load(at).await? else { return Ok(None) };
-        let compared = self.compared(&account).await.map_err(Error::List)?;
-        let mut findings = Vec::new();
-        for finding in compared.findings {
-            if self.confirmed(at, &finding).await.map_err(Error::List)?.is_some() {
-                findings.push(finding);
-            }
-        }
-        let left = u32::try_from(findings.len()).unwrap_or(u32::MAX);
-        Ok(Some(Report { findings, foreign: compared.foreign, applied: false, left }))
-    }
-
-    /// As [`Steward::inspect`], and sets right what was found, whatever the policy says of drift.
-    ///
-    /// While the bundle only reports, nothing is set right.
-    pub async fn set_right(
-        &self,
-        at: &AccountRef,
-        actor: Actor,
-        deadline: Timestamp,
-    ) -> Result<(Option<Report>, Advanced), Error> {
-        let now = self.clock.now();
-        let orders = self.orders().await?;
-        let Some(account) = self.store.load(at).await? else {
-            return Ok((None, Advanced::Unknown));
-        };
-        if account.is_leased(now) {
-            let until = account.head.lease_until.unwrap_or(now);
-            return Ok((None, Advanced::Busy(until)));
-        }
-        let mut change = Change::of(account, now, actor);
-        change.claim();
-        let Some(account) = self.record(change).await? else {
-            return Ok((None, Advanced::Overtaken));
-        };
-        let mut change = Change::of(account, now, actor);
-        change.extend_lease();
-        let compared = self.compared(change.account()).await.map_err(Error::List)?;
-        let applies = orders.report_only.is_none();
-        let report = self.take_findings(&mut change, &orders, compared, applies).await?;
-        let held = self.settle(&mut change, &orders)?;
-        let advanced = match self.record(change).await? {
-            Some(account) => self.drive_held(account, held, actor, deadline).await?,
-            None => Advanced::Overtaken,
-        };
-        Ok((Some(report), advanced))
-    }
-
     /// The daily reconciliation of one account. A list that could not be had is asked for again in an hour.
+    /// Answers whether it is over for now; otherwise it goes on with the next change.
     pub(super) async fn reconcile(
         &self,
         change: &mut Change,
         orders: &Orders,
-    ) -> Result<(), Error> {
-        match self.compared(change.account()).await {
+    ) -> Result<bool, Error> {
+        let is_whole = match self.compared(change.account()).await {
             Ok(compared) => {
                 let is_released = change.account().head.epoch < orders.epoch;
                 let is_wanted = is_released || self.policy.on_drift() == OnDrift::Apply;
                 let applies = orders.report_only.is_none() && is_wanted;
-                self.take_findings(change, orders, compared, applies).await?;
+                self.take_findings(change, orders, compared, applies).await?.1
             }
             Err(error) => {
                 self.tally.count(Metric::StripeFailures);
@@ -105,9 +46,10 @@ impl Steward {
                 if matches!(error.refusal(), Some(Refusal::Forbidden | Refusal::NotFound)) {
                     self.note_refusal(change);
                 }
+                true
             }
-        }
-        Ok(())
+        };
+        Ok(is_whole)
     }
 
     /// A refusal may be an uninstall that nobody told of, or a permission that the app lost. It says not which,
@@ -125,28 +67,74 @@ impl Steward {
         }
     }
 
-    async fn compared(&self, account: &Account) -> Result<Compared, stripe::Error> {
+    pub(super) async fn compared(&self, account: &Account) -> Result<Compared, stripe::Error> {
         let listed = self.stripe.list(&account.at, true).await?;
         let listed: Vec<Listed> = listed.into_iter().map(listed_of).collect();
         Ok(compare(account, &listed, &self.app, &self.policy, self.clock.now()))
     }
 
-    async fn take_findings(
+    /// Takes up what was found, as much of it as one change holds, and answers whether that was all. The rest
+    /// is found again when the account is compared anew, at once.
+    pub(super) async fn take_findings(
         &self,
         change: &mut Change,
         orders: &Orders,
         compared: Compared,
         applies: bool,
-    ) -> Result<Report, Error> {
-        let now = change.now();
-        for (slot, generation) in &compared.standing {
-            let looked = Happened::LookedAt { look_at: now.plus(Policy::LOOK_EVERY) };
-            change.apply(slot, *generation, looked, None)?;
-        }
+    ) -> Result<(Report, bool), Error> {
         let is_restored = change.account().head.epoch < orders.epoch;
-        let foreign = compared.foreign;
-        let mut confirmed = Vec::new();
-        for mut finding in compared.findings {
+        let mut is_whole = note_standing(change, &compared.standing)?;
+        let mut suspects = compared.findings;
+        suspects.sort_by(|one, other| one.slot.cmp(&other.slot));
+        let mut report =
+            Report { findings: vec![], foreign: compared.foreign, applied: applies, left: 0 };
+        'slots: for of_slot in suspects.chunk_by(|one, other| one.slot == other.slot) {
+            let confirmed = Box::pin(self.all_confirmed(change, of_slot, is_restored)).await;
+            let Some(confirmed) = confirmed else {
+                change.put_off_reconciling(Policy::LOOK_AGAIN);
+                return Ok((Report { applied: false, ..report }, true));
+            };
+            let by_ourselves = is_restored || confirmed.iter().any(is_of_ours);
+            for (finding, key) in confirmed {
+                if change.size() >= MOST_ROWS {
+                    is_whole = false;
+                    break 'slots;
+                }
+                // Who lost a key of ours was nobody else: no policy has to allow that it is ended.
+                let is_lost = finding.drift == Drift::Lost && orders.report_only.is_none();
+                let is_wanted = applies || is_lost;
+                if !is_wanted || !self.mend(change, &finding, key, by_ourselves).await? {
+                    report.left += 1;
+                }
+                report.findings.push(finding);
+            }
+        }
+        self.tell(change, &report.findings, applies);
+        if is_whole && is_restored && applies {
+            let room = MOST_ROWS.saturating_sub(change.size());
+            is_whole = change.enter_epoch(orders.epoch, room);
+        }
+        if is_whole {
+            // That nothing was found is worth saying too.
+            self.tally.add(Metric::DriftFound, report.left.into());
+            change.reconciled(Reconciled { at: change.now(), drift: report.left });
+        } else {
+            change.go_on_reconciling();
+        }
+        Ok((report, is_whole))
+    }
+
+    /// What is found of one slot, as far as Stripe confirms it: nothing is concluded before all of it is known
+    /// (I4). `None` when Stripe could not be asked.
+    async fn all_confirmed(
+        &self,
+        change: &Change,
+        suspects: &[Finding],
+        is_restored: bool,
+    ) -> Option<Vec<(Finding, Confirmed)>> {
+        let mut confirmed = vec![];
+        for suspect in suspects {
+            let mut finding = suspect.clone();
             if is_restored && finding.drift == Drift::Lost {
                 // Whom the copy lacks may be in use.
                 finding.drift = Drift::Orphan;
@@ -157,42 +145,15 @@ impl Steward {
                 Err(error) => {
                     let generation = finding.generation.unwrap_or(Generation::FIRST);
                     self.report(&error, &finding.slot, generation);
-                    change.put_off_reconciling(Policy::LOOK_AGAIN);
-                    let findings: Vec<Finding> = confirmed.into_iter().map(|(it, _)| it).collect();
-                    let left = u32::try_from(findings.len()).unwrap_or(u32::MAX);
-                    return Ok(Report { findings, foreign, applied: false, left });
+                    return None;
                 }
             }
         }
-        // A key that the user made by rotating ours has our note as well: only one that we made ourselves shows that
-        // we replaced what is gone.
-        let replaced: Vec<Slot> = confirmed
-            .iter()
-            .filter(|(it, key)| matches!(it.drift, Drift::Orphan | Drift::Lost) && key.is_ours)
-            .map(|(it, _)| it.slot.clone())
-            .collect();
-        let (mut findings, mut drift) = (Vec::new(), 0);
-        for (finding, key) in confirmed {
-            let by_ourselves = is_restored || replaced.contains(&finding.slot);
-            // Who lost a key of ours was nobody else: no policy has to allow that it is ended.
-            let is_wanted = applies || finding.drift == Drift::Lost && orders.report_only.is_none();
-            if !is_wanted || !self.mend(change, &finding, key, by_ourselves).await? {
-                drift += 1;
-            }
-            findings.push(finding);
-        }
-        self.tell(change, &findings, applies);
-        if is_restored && applies {
-            change.enter_epoch(orders.epoch);
-        }
-        // That nothing was found is worth saying too.
-        self.tally.add(Metric::DriftFound, drift.into());
-        change.reconciled(Reconciled { at: now, drift });
-        Ok(Report { findings, foreign, applied: applies, left: drift })
+        Some(confirmed)
     }
 
     /// Asks Stripe for the key itself. `None`: the list was wrong or is out of date.
-    async fn confirmed(
+    pub(super) async fn confirmed(
         &self,
         at: &AccountRef,
         finding: &Finding,
@@ -215,7 +176,7 @@ impl Steward {
         // A rotation in the Dashboard copies our note: what the user made that way is the user's.
         let made_by_us = match finding.drift {
             Drift::Orphan | Drift::Lost if confirmed => {
-                self.stripe.is_made_by_us(at, &finding.key).await?
+                self.stripe.is_made_by_us(at, &finding.key, key.created).await?
             }
             _ => Some(true),
         };
@@ -250,7 +211,9 @@ impl Steward {
                         }
                     },
                 };
-                change.apply(slot, generation, happened, Some(Because::KeyHasDied))?;
+                if !is_doomed_already(change, slot, &happened) {
+                    change.apply(slot, generation, happened, Some(Because::KeyHasDied))?;
+                }
                 Ok(true)
             }
             (Drift::Missing | Drift::Ended | Drift::Dying, Some(generation)) => {
@@ -311,9 +274,41 @@ impl Steward {
     }
 }
 
+/// Puts off the look at keys that the list shows as they should be; answers whether one change holds that.
+fn note_standing(change: &mut Change, standing: &[(Slot, Generation)]) -> Result<bool, Error> {
+    let look_at = change.now().plus(Policy::LOOK_EVERY);
+    for (slot, generation) in standing {
+        let state = change.account().generations.get(&(slot.clone(), *generation));
+        // Noted by the changes just before this one.
+        let is_noted = matches!(state, Some(State::Current { look_at: noted, .. })
+            if noted.plus(JUST_NOW) > look_at);
+        if is_noted {
+            continue;
+        }
+        if change.size() >= MOST_ROWS {
+            return Ok(false);
+        }
+        change.apply(slot, *generation, Happened::LookedAt { look_at }, None)?;
+    }
+    Ok(true)
+}
+
+/// Whether it shows that a request of ours, which the table does not know of, replaced the slot's key.
+fn is_of_ours((finding, key): &(Finding, Confirmed)) -> bool {
+    key.is_ours && matches!(finding.drift, Drift::Orphan | Drift::Lost)
+}
+
+/// Whether the slot's key is doomed by ourselves and nothing more is known of it now.
+fn is_doomed_already(change: &Change, slot: &Slot, happened: &Happened) -> bool {
+    let Some((_, State::Current { doom: Some(doom), .. })) = change.account().current(slot) else {
+        return false;
+    };
+    matches!(happened, Happened::Doomed(_)) && doom.by == DoomedBy::LostAnswer
+}
+
 /// What Stripe says of one key when asked for it.
 #[derive(Clone, Copy, Debug)]
-struct Confirmed {
+pub(super) struct Confirmed {
     ends_at: Option<Timestamp>,
     is_active: bool,
     /// Whether it is known that we made it.
@@ -331,3 +326,8 @@ fn listed_of(key: ApiKey) -> Listed {
         app: key.managed_by,
     }
 }
+
+/// Well below the 100 items of a transaction: what one finding takes, and pure steps that follow, fit on top.
+const MOST_ROWS: usize = 50;
+/// How long a comparison may take that goes on over several changes.
+const JUST_NOW: Duration = Duration::from_secs(600);

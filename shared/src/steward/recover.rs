@@ -34,11 +34,11 @@ impl Steward {
             return Ok(());
         };
         match self.find_unread(change, slot, &intent).await {
-            Ok(Some(key)) => {
+            Ok(Unread::Ours(key)) => {
                 change.hold(slot, None);
-                return self.secret_is_lost(change, slot, generation, &intent, key, because);
+                return self.secret_is_lost(change, slot, generation, &intent, *key, because);
             }
-            Ok(None) => {}
+            Ok(Unread::Anybodys | Unread::None) => {}
             Err(error) => self.report(&error, slot, generation),
         }
         if rotated_by(intent.how).is_none() {
@@ -57,7 +57,7 @@ impl Steward {
     }
 
     /// The next generation is created. Should the rotation have made a key, or make one yet, nobody can read
-    /// that: reconciling finds and ends it.
+    /// that: reconciling finds it, and ends it if it is seen to be ours.
     fn give_up_rotation(
         &self,
         change: &mut Change,
@@ -93,12 +93,12 @@ impl Steward {
         let now = change.now();
         if may_be_ours {
             match self.find_unread(change, slot, intent).await {
-                Ok(Some(key)) => {
-                    return self.secret_is_lost(change, slot, generation, intent, key, because);
+                Ok(Unread::Ours(key)) => {
+                    return self.secret_is_lost(change, slot, generation, intent, *key, because);
                 }
                 // The list may be behind; give it a few looks before somebody else is blamed.
-                Ok(None) if intent.attempts > FRUITLESS_LOOKS => {}
-                Ok(None) | Err(_) => {
+                Ok(Unread::None) if intent.attempts > FRUITLESS_LOOKS => {}
+                Ok(Unread::Anybodys | Unread::None) | Err(_) => {
                     return self.asked_in_vain(change, slot, generation, intent, because);
                 }
             }
@@ -122,16 +122,16 @@ impl Steward {
     }
 
     /// A live key of this slot that Stripe has and no generation knows: found by our note (I4: only a
-    /// suspect until the caller acts on its id).
+    /// suspect until the caller acts on its id), and ours only if the event of its making says so.
     async fn find_unread(
         &self,
         change: &Change,
         slot: &Slot,
         intent: &Intent,
-    ) -> Result<Option<ApiKey>, stripe::Error> {
+    ) -> Result<Unread, stripe::Error> {
         let account = change.account();
         let Some(opened_at) = account.slots.get(slot).map(|state| state.opened_at) else {
-            return Ok(None);
+            return Ok(Unread::None);
         };
         let keys = self.stripe.list(&account.at, false).await?;
         let earliest = intent.asked_at.minus(CLOCKS_DIFFER);
@@ -141,14 +141,27 @@ impl Steward {
                 account.generations_of(slot).any(|(_, state)| state.key() == Some(&key.id));
             is_ours && !is_known && key.created >= earliest && key.kind == slot.kind
         };
+        let mut found = Unread::None;
         for key in keys.into_iter().filter(is_suspect) {
             // The user may have rotated the same key: the note is copied, the key is the user's.
-            if self.stripe.is_made_by_us(&account.at, &key.id).await? != Some(false) {
-                return Ok(Some(key));
+            match self.stripe.is_made_by_us(&account.at, &key.id, key.created).await? {
+                Some(true) => return Ok(Unread::Ours(Box::new(key))),
+                Some(false) => {}
+                None => found = Unread::Anybodys,
             }
         }
-        Ok(None)
+        Ok(found)
     }
+}
+
+/// What Stripe shows of a call whose answer is missing.
+enum Unread {
+    /// The key that it made.
+    Ours(Box<ApiKey>),
+    /// A key that it may have made, or the user: the event that says so is not there to be read. It is not ended.
+    Anybodys,
+    /// No key of its making.
+    None,
 }
 
 /// How often a list is looked at before a key that is not in it counts as not there.

@@ -11,6 +11,7 @@ use crate::domain::plan::{Because, Planned, Step};
 use crate::domain::policy::Policy;
 use crate::domain::slot::{Generation, Kind, Slot};
 use crate::runtime::metrics::Metric;
+use crate::stripe;
 
 impl Step {
     /// Whether carrying the step out calls Stripe, so that the lease has to be durable first.
@@ -63,8 +64,10 @@ impl Steward {
     ) -> Result<(), Error> {
         match &planned.step {
             Step::Reconcile => {
-                self.reconcile(change, orders).await?;
-                self.back_fill(change, orders).await;
+                // On the heap: they are the longest of all, and whoever awaits this would hold them on its stack.
+                if Box::pin(self.reconcile(change, orders)).await? {
+                    stripe::aside(Box::pin(self.back_fill(change, orders))).await;
+                }
                 Ok(())
             }
             Step::Request { slot, from } => {

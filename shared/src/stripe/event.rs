@@ -103,7 +103,7 @@ impl Stripe {
 }
 
 impl EventQuery<'_> {
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         let mut written = url::form_urlencoded::Serializer::new(String::new());
         for (index, event_type) in self.types.iter().enumerate() {
             written.append_pair(&format!("types[{index}]"), event_type);

@@ -34,4 +34,4 @@ pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};
 pub use oauth::Authorized;
 pub use pace::{Endpoint, EndpointMeasures, Measures};
 pub use probe::Liveness;
-pub use time_left::{TimeLeft, within};
+pub use time_left::{TimeLeft, aside, within};

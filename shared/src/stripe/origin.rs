@@ -1,33 +1,43 @@
 //! Who made a key: a rotation in the Dashboard copies our note, so the note alone does not say.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::client::Stripe;
 use super::error::{Error, Refusal};
+use super::event::EventQuery;
 use super::page::{Item, PAGE_SIZE, Whose};
 use crate::domain::id::KeyId;
 use crate::domain::intent::is_our_idempotency_key;
 use crate::domain::slot::AccountRef;
+use crate::domain::time::Timestamp;
 
 impl Stripe {
     /// Whether a request of Keysteward made this key, as the event of its making says. `None` when there is
-    /// no such event: Stripe keeps them for 30 days and shows them to apps that may read events.
+    /// no such event: not yet, or not any more after 30 days, or none that this app may read. Then it may be
+    /// anybody's, and nobody may end it.
+    ///
+    /// The event is found by its time and told by its data. Whether Stripe's `object_id` finds events of keys,
+    /// whose `related_object` is empty, nobody has seen.
     ///
     /// # Errors
     ///
     /// [`Error`] when the events could not be listed.
-    pub async fn is_made_by_us(&self, at: &AccountRef, key: &KeyId) -> Result<Option<bool>, Error> {
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("types[0]", CREATED)
-            .append_pair("types[1]", ROTATED)
-            .append_pair("object_id", key.as_str())
-            .append_pair("limit", &PAGE_SIZE.to_string())
-            .finish();
+    pub async fn is_made_by_us(
+        &self,
+        at: &AccountRef,
+        key: &KeyId,
+        created: Timestamp,
+    ) -> Result<Option<bool>, Error> {
+        let types = [CREATED, ROTATED];
+        let (from, to) = (Some(created.minus(APART)), Some(created.plus(APART)));
+        let query = EventQuery { types: &types, from, to, limit: PAGE_SIZE };
         let made = |event: WireMade| match event.made_by_us(key) {
             Some(by_us) => Item::Kept(by_us),
             None => Item::Skipped,
         };
-        match self.pages(Whose::account(at), &format!("/v2/core/events?{query}"), 1, made).await {
+        match self.pages(Whose::account(at), &query.path(), 1, made).await {
             Ok(made) => Ok(made.first().copied()),
             Err(error) if error.refusal() == Some(&Refusal::Forbidden) => Ok(None),
             Err(error) => Err(error),
@@ -78,6 +88,8 @@ impl WireMade {
 
 const CREATED: &str = "v2.iam.api_key.created";
 const ROTATED: &str = "v2.iam.api_key.rotated";
+/// How far apart a key and the event of its making may be dated: both are of one request.
+const APART: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -102,7 +114,8 @@ mod tests {
 
     async fn asked<const N: usize>(script: [Reply; N]) -> (Result<Option<bool>, Error>, Server) {
         let server = Server::start(script).await;
-        (client(&server).is_made_by_us(&account(), &key_id("mk_1")).await, server)
+        let created = Timestamp::parse("2026-11-24T12:00:00Z").unwrap();
+        (client(&server).is_made_by_us(&account(), &key_id("mk_1"), created).await, server)
     }
 
     #[tokio::test]
@@ -132,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_asked_for_by_the_keys_id_and_on_every_page() {
+    async fn it_is_looked_for_about_the_time_of_the_keys_making_and_on_every_page() {
         let other = made(CREATED, json!({"api_key": "mk_2"}), Some(OURS));
         let this = made(CREATED, json!({"api_key": "mk_1"}), Some(OURS));
         let (answer, server) =
@@ -142,7 +155,8 @@ mod tests {
         assert_eq!(
             seen[0].line(),
             "GET /v2/core/events?types%5B0%5D=v2.iam.api_key.created\
-             &types%5B1%5D=v2.iam.api_key.rotated&object_id=mk_1&limit=100"
+             &types%5B1%5D=v2.iam.api_key.rotated&created%5Bgte%5D=2026-11-24T11%3A50%3A00.000Z\
+             &created%5Blt%5D=2026-11-24T12%3A10%3A00.000Z&limit=100"
         );
         assert_eq!(seen[1].line(), "GET /v2/core/events?page=2");
         assert!(seen.iter().all(|call| call.header("stripe-context") == Some("acct_1")));

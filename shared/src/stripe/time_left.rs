@@ -38,6 +38,15 @@ pub async fn within<W: Future>(left: Duration, work: W) -> (W::Output, TimeLeft)
     (output, left)
 }
 
+/// Does `work` within what is around it, and until the same instant. Where the time runs out in `work`, what came
+/// before stands all the same.
+pub async fn aside<W: Future>(work: W) -> W::Output {
+    match latest() {
+        Some(at) => LATEST.scope(Latest { at, ran_out: Arc::default() }, work).await,
+        None => work.await,
+    }
+}
+
 /// The latest instant at which a call may start; `None` when nobody set one.
 pub(super) fn latest() -> Option<Instant> {
     LATEST.try_with(|latest| latest.at).ok()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use keysteward::domain::account::{Hold, HoldReason};
 use keysteward::domain::intent::How;
 use keysteward::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
+use keysteward::domain::orders::{Emergency, Orders};
 use keysteward::domain::plan::Step;
 use keysteward::domain::policy::{
     Choice, OnDrift, OnUninstall, OnUserExpire, Policy, Strategy as Rotation,
@@ -296,7 +297,8 @@ fn a_rotation_that_was_asked_for_and_a_doomed_key_do_not_wait_for_a_window() {
 #[test]
 fn a_key_that_a_rotation_of_ours_may_be_ending_waits_for_nothing_and_is_not_rotated_again() {
     let mut model = due_at_once();
-    model.orders.holds_rotations = true;
+    model.orders.is_paused = true;
+    model.orders.breaker_is_open = true;
     assert_eq!(due_rotations(&model), []);
     let slot = secret("a");
     let (current, _) = model.account.current(&slot).unwrap();
@@ -305,6 +307,34 @@ fn a_key_that_a_rotation_of_ours_may_be_ending_waits_for_nothing_and_is_not_rota
     let steps = model.plan().steps.into_iter().map(|planned| planned.step);
     let requests: Vec<Step> = steps.filter(|step| matches!(step, Step::Request { .. })).collect();
     assert_eq!(requests, [Step::Request { slot, from: None }]);
+}
+
+#[test]
+fn an_emergency_goes_on_in_a_pause_and_waits_for_the_breaker() {
+    let now = due_at_once().now;
+    let emergency = Emergency {
+        since: now,
+        issued_before: now,
+        mode: None,
+        publishable: false,
+        overlap_minutes: None,
+    };
+    for (is_paused, breaker_is_open, by_age, condemned) in
+        [(false, false, 1, 2), (true, false, 0, 2), (false, true, 0, 0), (true, true, 0, 0)]
+    {
+        let mut model = due_at_once();
+        model.orders = Orders { is_paused, breaker_is_open, ..Orders::default() };
+        assert_eq!(due_rotations(&model).len(), by_age, "{:?}", model.orders);
+        model.orders.emergency = Some(emergency.clone());
+        assert_eq!(due_rotations(&model).len(), condemned, "{:?}", model.orders);
+        // What a person asked for by itself waits for neither.
+        let slot = secret("a");
+        let (generation, _) = model.account.current(&slot).unwrap();
+        model.change(|change| {
+            change.apply(&slot, generation, Happened::RotationAsked { at: now }, None).unwrap();
+        });
+        assert!(due_rotations(&model).contains(&slot));
+    }
 }
 
 #[test]

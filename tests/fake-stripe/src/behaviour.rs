@@ -11,6 +11,10 @@ pub struct Behaviour {
     pub garble_ciphertext: bool,
     /// Milliseconds until a new key or event shows up in a list and an expired key leaves it (§6).
     pub list_lag_ms: i64,
+    /// The same until a new event shows up in the list of events, where that is later.
+    pub events_lag_ms: i64,
+    /// Whether `object_id` finds the events of a key; Stripe's own `related_object` of them is empty.
+    pub object_id_finds_keys: bool,
     /// Whether `next_page_url` and `previous_page_url` name the host. Default: a path that begins with `/`,
     /// as the official SDKs demand (stripe-python 16.1.0a4 `_util.py` `validate_path` refuses a URL with a
     /// host; stripe-node and stripe-php test with paths), though the documentation says absolute (§6).
@@ -72,6 +76,8 @@ impl Default for Behaviour {
             jwe_alg: JweAlg::RsaOaep256,
             garble_ciphertext: false,
             list_lag_ms: 0,
+            events_lag_ms: 0,
+            object_id_finds_keys: true,
             absolute_page_urls: false,
             expire_lag_ms: 0,
             key_limit: 100,

@@ -246,12 +246,15 @@ impl World {
             return Err(ApiError::invalid("types: At most 20 types can be given"));
         }
         let created = CreatedRange::parse(request)?;
-        let shown_until = self.now() - self.behaviour.list_lag_ms;
+        let lag = self.behaviour.list_lag_ms.max(self.behaviour.events_lag_ms);
+        let shown_until = self.now() - lag;
+        let finds_keys = self.behaviour.object_id_finds_keys;
+        let concerns = |event: &Event, id: &str| finds_keys && event.concerns(id);
         let mut items: Vec<(u64, Value)> = self
             .visible_events(caller)
             .filter(|event| event.created_ms <= shown_until)
             .filter(|event| types.is_empty() || types.contains(&event.kind.as_str()))
-            .filter(|event| request.param("object_id").is_none_or(|id| event.concerns(id)))
+            .filter(|event| request.param("object_id").is_none_or(|id| concerns(event, id)))
             .filter(|event| created.holds(event.created_ms))
             .map(|event| (event.sequence, event.full(includes_client(request))))
             .collect();

@@ -17,13 +17,22 @@ impl World {
     /// Carries on from a copy of the table's rows, in a table of its own, as after a point-in-time restore:
     /// Stripe, KMS and the clock are where they were, and every process is new.
     pub async fn restore(&mut self, rows: Vec<serde_json::Value>) -> anyhow::Result<()> {
+        self.restore_under_warm_processes(rows).await?;
+        self.install.steward.orders = OrderBook::default();
+        Ok(())
+    }
+
+    /// As [`World::restore`] where the copy has the name of the table that it was made of, and processes live on.
+    pub async fn restore_under_warm_processes(
+        &mut self,
+        rows: Vec<serde_json::Value>,
+    ) -> anyhow::Result<()> {
         let table = Table::behind(self.doors.clone()).await?.without_stream()?;
         for row in rows {
             let put = serde_json::json!({ "TableName": NAME, "Item": row });
             table.database().put_item(serde_json::from_value(put)?)?;
         }
         self.install.steward.store = table.store()?;
-        self.install.steward.orders = OrderBook::default();
         self.webhook.store = table.store()?;
         self.service.store = table.store()?;
         self.witness.watch(table.database());

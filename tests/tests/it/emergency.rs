@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use fake_stripe::{CallMatch, Fault, FaultKind};
+use keysteward::domain::attention::needs_operator;
+use keysteward::domain::breaker::Breaker;
 use keysteward::domain::orders::Emergency;
 use keysteward::domain::policy::{Choice, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::table::When;
-use keysteward_tests::world::account;
+use keysteward_tests::world::{account, default_slot};
 use keysteward_tests::{Setting, World};
 
 const DAY: Duration = Duration::from_secs(86_400 + 60);
@@ -164,5 +167,66 @@ async fn a_pause_holds_rotations_by_age_and_lets_everything_else_go_on() -> anyh
     world.pass(Duration::from_secs(601));
     world.sweep_to_rest().await?;
     ensure!(tokens(&world, &all).await? != before, "what was held is made up for");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emergency_in_which_every_rotation_is_refused_is_stopped_by_the_breaker_and_tried_by_a_few()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    let all = accounts(&world, Mode::Live, 60).await?;
+    let before = tokens(&world, &all).await?;
+    world.pass(DAY);
+    world.sweep_to_rest().await?;
+    let kind = FaultKind::BeforeEffect { status: 400, code: "version_retired".to_owned() };
+    world.stripe.inject(Fault { on: CallMatch::post("/rotate"), kind, times: u32::MAX });
+    let order = replace_all(&world, None);
+    world.steward().give_order(|standing| standing.order(order.clone())).await?;
+    let stuck = async || {
+        let mut stuck = 0;
+        for at in &all {
+            let stored = world.account(at).await?;
+            stuck += u32::from(needs_operator(&stored, &default_slot(Kind::Secret)).is_some());
+        }
+        anyhow::Ok(stuck)
+    };
+    for _ in 0..3 {
+        world.sweep().await?;
+        world.pass(Duration::from_secs(60));
+    }
+    let first = stuck().await?;
+    ensure!((20..52).contains(&first), "those that were under way when it opened: {first}");
+    world.pass(Breaker::PAUSE);
+    world.sweep().await?;
+    let trials = stuck().await? - first;
+    ensure!(trials as usize <= Breaker::TRIALS, "a few try, not as many as at once: {trials}");
+    ensure!(trials > 0, "and some do");
+
+    world.stripe.clear_faults();
+    for _ in 0..6 {
+        world.pass(Breaker::PAUSE);
+        world.sweep_to_rest().await?;
+    }
+    let (after, asked) = (tokens(&world, &all).await?, stuck().await?);
+    let replaced = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    ensure!(replaced + asked as usize == all.len(), "{replaced} of the others are replaced");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pause_does_not_hold_an_emergency() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let all = accounts(&world, Mode::Live, 2).await?;
+    let before = tokens(&world, &all).await?;
+    world.pass(Duration::from_secs(120));
+    let (now, order) = (world.now(), replace_all(&world, None));
+    let give = |standing: &mut keysteward::domain::orders::Standing| {
+        standing.paused_since = Some(now);
+        standing.order(order.clone());
+    };
+    world.steward().give_order(give).await?;
+    world.sweep_to_rest().await?;
+    let after = tokens(&world, &all).await?;
+    ensure!(before.iter().zip(&after).all(|(before, after)| before != after));
     Ok(())
 }

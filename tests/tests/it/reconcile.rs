@@ -8,7 +8,8 @@ use keysteward::domain::audit::Actor;
 use keysteward::domain::drift::Drift;
 use keysteward::domain::id::KeyId;
 use keysteward::domain::intent::{Asking, Intent};
-use keysteward::domain::policy::{Choice, OnDrift};
+use keysteward::domain::lifecycle::{Doom, DoomedBy, State};
+use keysteward::domain::policy::{Choice, OnDrift, OnUserExpire};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::world::{account, default_slot};
 use keysteward_tests::{Setting, World};
@@ -131,5 +132,30 @@ async fn a_list_that_lags_is_a_suspect_and_the_key_itself_is_asked() -> anyhow::
     let reconciled = world.account(&at).await?.head.reconciled.context("it was reconciled")?;
     ensure!(reconciled.drift == 0, "Stripe's object is the truth: {reconciled:?}");
     ensure!(world.token(&at, Kind::Secret).await? == before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_the_user_rotated_is_not_put_down_to_ourselves_for_the_copy_of_our_note()
+-> anyhow::Result<()> {
+    let (on_drift, on_user_expire) = (OnDrift::Apply, OnUserExpire::Hold);
+    let (world, at) = installed(Choice { on_drift, on_user_expire, ..Choice::default() }).await?;
+    let slot = default_slot(Kind::Secret);
+    let stored = world.account(&at).await?;
+    let (generation, state) = stored.current(&slot).context("a current key")?;
+    let key = state.key().context("with a name")?.to_string();
+    world.stripe.set_behaviour(|stripe| stripe.drop_deliveries = true);
+    let users = world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 10_000);
+    let users = users.context("the user rotates it")?;
+    world.pass(DAY);
+    world.sweep_to_rest().await?;
+    let stored = world.account(&at).await?;
+    let (current, state) = stored.current(&slot).context("it is served while it lives")?;
+    ensure!(current == generation, "nobody asked for another: {current:?}");
+    let by = DoomedBy::SomebodyElse;
+    let is_theirs =
+        matches!(state, State::Current { doom: Some(Doom { by: it, .. }), .. } if *it == by);
+    ensure!(is_theirs, "{state:?}");
+    ensure!(is_active(&world, &at, &users), "and the user's key is the user's");
     Ok(())
 }

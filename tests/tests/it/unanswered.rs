@@ -15,7 +15,7 @@ use keysteward_tests::{Setting, World};
 
 use crate::invariants;
 
-async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
+pub(crate) async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
     let world = World::with(Setting { choice, ..Setting::default() }).await?;
     let at = account(Mode::Live, "acct_1Mute")?;
     world.add_account(at.id.as_str());
@@ -25,7 +25,7 @@ async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
 }
 
 /// Lets time pass and sweeps when something is due, as the schedule would; events do not come.
-async fn pass(world: &World, at: &AccountRef, time: Duration) -> anyhow::Result<()> {
+pub(crate) async fn pass(world: &World, at: &AccountRef, time: Duration) -> anyhow::Result<()> {
     let shards = world.shards().await?;
     let until = world.now().plus(time);
     loop {

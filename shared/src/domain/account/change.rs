@@ -15,7 +15,7 @@ use crate::domain::orders::Epoch;
 use crate::domain::plan::Because;
 use crate::domain::policy::Policy;
 use crate::domain::sealed::KeyPair;
-use crate::domain::slot::{Generation, Slot};
+use crate::domain::slot::{Generation, Mode, Slot};
 use crate::domain::time::Timestamp;
 
 /// A row of the account's working set, named.
@@ -127,6 +127,7 @@ impl Change {
             next: Generation::FIRST,
             hold: None,
             asked_at: None,
+            epoch: 0,
         });
         state.hold = None;
         state.asked_at = Some(now);
@@ -238,14 +239,31 @@ impl Change {
         true
     }
 
-    /// Lets the account act after a restore. Its generations go on with numbers that cannot have been used
-    /// since the copy was made: with the number, the idempotency key would be that of another call (I3).
-    pub fn enter_epoch(&mut self, epoch: Epoch) {
-        self.account.head.epoch = epoch;
-        for (slot, state) in &mut self.account.slots {
+    /// Lets the account act after a restore, once all its slots are ready for that: of `most` slots their
+    /// generations go on with numbers that cannot have been used since the copy was made: with the number, the
+    /// idempotency key would be that of another call (I3). `false` while there are other slots.
+    ///
+    /// For who has just had Stripe's list: the app has access now, whatever the copy's past may tell yet of an
+    /// uninstall.
+    pub fn enter_epoch(&mut self, epoch: Epoch, most: usize) -> bool {
+        let mut behind = self.account.slots.iter_mut().filter(|(_, state)| state.epoch < epoch);
+        for (slot, state) in behind.by_ref().take(most) {
             state.next = state.next.skip(GENERATIONS_A_COPY_MAY_LACK);
+            state.epoch = epoch;
             self.touched.insert(RowName::Slot(slot.clone()));
         }
+        if behind.next().is_some() {
+            return false;
+        }
+        self.account.head.epoch = epoch;
+        if let Status::Installed { since } = &mut self.account.head.status {
+            *since = self.now;
+        }
+        if self.account.at.mode == Mode::Live {
+            // The list says what all of it came to. In test mode the record also tells of sandboxes.
+            self.events_read(self.now);
+        }
+        true
     }
 
     /// Records how the account compared to Stripe's list; the next comparison is due in a day.
@@ -253,6 +271,17 @@ impl Change {
         self.account.head.refused = None;
         self.account.head.reconciled = Some(reconciled);
         self.account.head.reconcile_at = Some(self.now.plus(Policy::RECONCILE_EVERY));
+    }
+
+    /// Has a comparison go on at once: there was more to set right than one change holds.
+    pub fn go_on_reconciling(&mut self) {
+        self.account.head.refused = None;
+        self.account.head.reconcile_at = Some(self.now);
+    }
+
+    /// How many rows it writes, the account's own aside.
+    pub fn size(&self) -> usize {
+        self.touched.len() + self.entries.len()
     }
 
     /// Puts off a comparison that could not be made.

@@ -25,7 +25,7 @@ fn what_a_person_gives_up_is_ended_at_stripe_where_there_is_a_key_and_only_close
         assert_eq!((dies_at, try_at, ending), (at, at, Ending::Lost));
     }
     let state = State::NeedsOperator { key: None, at: since, trouble: Trouble::NoAnswer };
-    let closed = State::Ended { key: None, at, why: Ending::Lost };
+    let closed = State::Ended { key: None, at: since, why: Ending::Lost };
     assert_eq!(state.apply(Happened::Abandoned { at }), Ok(closed));
 }
 

@@ -148,6 +148,16 @@ fn a_key_that_was_made_before_a_call_was_given_up_may_be_that_calls() {
 }
 
 #[test]
+fn a_call_that_a_person_gave_up_for_made_its_key_when_it_was_made_and_not_when_they_came() {
+    use crate::domain::lifecycle::Happened;
+    let stuck = State::NeedsOperator { key: None, at: second(0), trouble: Trouble::NoAnswer };
+    let abandoned = stuck.apply(Happened::Abandoned { at: second(20 * 86_400) }).unwrap();
+    let account = account([current(None), abandoned]);
+    assert!(may_be_lost(&account, &slot(), second(-60)));
+    assert!(!may_be_lost(&account, &slot(), second(15 * 86_400)), "no call was under way then");
+}
+
+#[test]
 fn keys_that_were_lost_count_up_to_the_youngest_that_was_not() {
     let retiring = State::Retiring {
         key: key("mk_3"),

@@ -192,7 +192,8 @@ proptest! {
 
 fn accounts() -> impl Strategy<Value = Account> {
     let opened = (slots(), timestamps(), 1..=u32::MAX).prop_map(|(slot, opened_at, next)| {
-        (slot, SlotState { opened_at, next: generation(next), hold: None, asked_at: None })
+        let next = generation(next);
+        (slot, SlotState { opened_at, next, hold: None, asked_at: None, epoch: 0 })
     });
     let keys = (slots(), 1..=u32::MAX, states_with_texts())
         .prop_map(|(slot, number, state)| ((slot, generation(number)), state));

@@ -140,12 +140,12 @@ pub(super) fn full_account() -> Account {
         account.generations.insert((slot(), generation(number)), state);
     }
     let hold = Hold { why: HoldReason::LimitReached, since: now(), until: Some(later(900)) };
-    let row =
-        SlotState { opened_at: now(), next: generation(12), hold: Some(hold), asked_at: None };
+    let (opened_at, hold) = (now(), Some(hold));
+    let row = SlotState { opened_at, next: generation(12), hold, asked_at: None, epoch: 3 };
     account.slots.insert(slot(), row);
     let public = Slot::new(Kind::Publishable, SlotName::parse("web").unwrap());
     let (next, asked_at) = (Generation::FIRST, Some(now()));
-    let row = SlotState { opened_at: now(), next, hold: None, asked_at };
+    let row = SlotState { opened_at, next, hold: None, asked_at, epoch: 0 };
     account.slots.insert(public, row);
     account
 }

@@ -49,6 +49,21 @@ async fn lists_filter_by_type_object_and_time() {
 }
 
 #[tokio::test]
+async fn events_may_be_listed_later_than_keys_and_not_be_found_by_the_keys_id() {
+    let setup = setup().await;
+    setup.fake.set_behaviour(|it| {
+        it.events_lag_ms = MINUTE;
+        it.object_id_finds_keys = false;
+    });
+    let key = setup.create_test().await.id();
+    assert_eq!(setup.get(TEST, "/v2/iam/api_keys").await.body["data"][0]["id"], key);
+    assert!(listed(&setup, "").await.is_empty());
+    setup.clock.advance(MINUTE);
+    assert_eq!(listed(&setup, "").await.len(), 1);
+    assert!(listed(&setup, &format!("?object_id={key}")).await.is_empty());
+}
+
+#[tokio::test]
 async fn events_last_thirty_days() {
     let setup = setup().await;
     setup.create_test().await.id();
