@@ -5,10 +5,10 @@ use std::cell::Cell;
 use keysteward::domain::policy::{Choice, OnDrift, OnUninstall, OnUserExpire, Strategy};
 
 /// splitmix64: small, and the same everywhere.
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,15 +16,15 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.roll() % bound
     }
 
-    pub(super) fn flip(&mut self) -> bool {
+    pub(crate) fn flip(&mut self) -> bool {
         self.roll() & 1 == 1
     }
 
-    pub(super) fn choice(&mut self) -> anyhow::Result<Choice> {
+    pub(crate) fn choice(&mut self) -> anyhow::Result<Choice> {
         Ok(Choice {
             rotate_every_days: 5 + u32::try_from(self.below(40))?,
             overlap_minutes: 60 + u32::try_from(self.below(2000))?,
@@ -38,10 +38,10 @@ impl Dice {
 
 thread_local! {
     /// The jitter of the life on this thread: the steward takes a plain function.
-    pub(super) static JITTER: Cell<u64> = const { Cell::new(0) };
+    pub(crate) static JITTER: Cell<u64> = const { Cell::new(0) };
 }
 
-pub(super) fn jitter() -> u64 {
+pub(crate) fn jitter() -> u64 {
     let mut dice = Dice(JITTER.get());
     let drawn = dice.roll();
     JITTER.set(dice.0);

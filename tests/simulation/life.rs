@@ -14,12 +14,11 @@ use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::door::{Fault as CallFault, Peer, When};
 use keysteward_tests::race::race;
 use keysteward_tests::world::{account, default_slot, json_of};
-use keysteward_tests::{Setting, World};
+use keysteward_tests::{Setting, World, invariants};
 
-use super::dice::{Dice, JITTER, jitter};
-use crate::invariants;
+use crate::dice::{Dice, JITTER, jitter};
 
-pub(super) struct Life {
+pub(crate) struct Life {
     world: World,
     accounts: Vec<AccountRef>,
     shards: Vec<u8>,
@@ -36,7 +35,7 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) async fn begin(seed: u64) -> anyhow::Result<Self> {
+    pub(crate) async fn begin(seed: u64) -> anyhow::Result<Self> {
         let mut dice = Dice(seed);
         JITTER.set(dice.roll());
         let choice = dice.choice()?;
@@ -80,7 +79,7 @@ impl Life {
     }
 
     /// Half a year, and the rest after it. Answers what happened, as one number.
-    pub(super) async fn whole(&mut self) -> anyhow::Result<u64> {
+    pub(crate) async fn whole(&mut self) -> anyhow::Result<u64> {
         let end = self.world.now().millis() + HALF_A_YEAR;
         while self.world.now().millis() < end {
             self.live().await?;
@@ -94,7 +93,7 @@ impl Life {
     }
 
     /// What happened, a line each.
-    pub(super) fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         self.story.join("\n")
     }
 
