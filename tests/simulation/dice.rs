@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use fake_stripe::{Behaviour, JweAlg, RelatedObject};
 use keysteward::domain::policy::{Choice, OnDrift, OnUninstall, OnUserExpire, Strategy};
 
 /// splitmix64: small, and the same everywhere.
@@ -33,6 +34,30 @@ impl Dice {
             on_uninstall: if self.flip() { OnUninstall::Keep } else { OnUninstall::Expire },
             on_drift: if self.flip() { OnDrift::Report } else { OnDrift::Apply },
         })
+    }
+
+    /// A Stripe of one of the kinds that Stripe may be of (docs/adr/0016).
+    pub(crate) fn vary(&mut self, stripe: &mut Behaviour) {
+        stripe.replay_returns_ciphertext = self.flip();
+        stripe.replay_returns_token = stripe.replay_returns_ciphertext;
+        stripe.old_id_retrievable = self.flip();
+        stripe.expired_event_after_rotate = self.flip();
+        stripe.expire_lag_ms = if self.flip() { 9_000 } else { 0 };
+        stripe.list_lag_ms = if self.flip() { 20_000 } else { 0 };
+        stripe.duplicate_deliveries = self.flip();
+        stripe.shuffle_deliveries = self.flip();
+        stripe.jwe_alg = if self.flip() { JweAlg::RsaOaep } else { JweAlg::RsaOaep256 };
+        stripe.related_object = match self.below(3) {
+            0 => RelatedObject::Empty,
+            1 => RelatedObject::Null,
+            _ => RelatedObject::Absent,
+        };
+        stripe.managed_by_application = self.flip();
+        stripe.thin_account_events = self.flip();
+        stripe.absolute_page_urls = self.flip();
+        stripe.events_oldest_first = self.flip();
+        stripe.events_readable_after_uninstall = self.flip();
+        stripe.seed = Some(self.roll());
     }
 }
 

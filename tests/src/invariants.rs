@@ -51,6 +51,17 @@ pub async fn of_the_trail(world: &World, stored: &Account) -> anyhow::Result<()>
     Ok(())
 }
 
+/// No event is still to be applied.
+pub fn of_events(world: &World) -> anyhow::Result<()> {
+    let is_open = |row: &serde_json::Value| {
+        row["sk"]["S"].as_str().is_some_and(|key| key.starts_with("EVENT#"))
+            && row.get("due_at").is_some()
+    };
+    let open: Vec<_> = world.rows()?.into_iter().filter(is_open).collect();
+    ensure!(open.is_empty(), "events that nobody has applied: {open:#?}");
+    Ok(())
+}
+
 /// Every slot serves a key that works, unless its user ended it and the policy is (or was) to wait; and
 /// something will look at the account again (I7).
 pub async fn of_the_slots(
@@ -74,15 +85,15 @@ pub async fn of_the_slots(
     Ok(())
 }
 
-/// I5: every key of ours that is alive at Stripe is the current one of a slot, or in its overlap. `users`:
-/// keys that are the user's own.
+/// I5: every key of ours that is alive at Stripe is the current one of a slot, or in its overlap, or kept with an
+/// alarm on because nobody can read it. `users`: keys that are the user's own.
 pub fn of_strays(world: &World, stored: &Account, users: &BTreeSet<String>) -> anyhow::Result<()> {
     let (live, now) = (stored.at.mode == Mode::Live, world.now());
     let known: Vec<&str> = stored
         .generations
         .values()
         .filter_map(|state| match state {
-            State::Current { key, .. } => Some(key.as_str()),
+            State::Current { key, .. } | State::Undecryptable { key, .. } => Some(key.as_str()),
             State::Retiring { key, dies_at, .. } if *dies_at > now => Some(key.as_str()),
             _ => None,
         })
