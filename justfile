@@ -14,7 +14,7 @@ test *args:
 
 # Half a year of some accounts, for `seeds` seeds from `first` on; twice as fast as in `cargo test`, once it is built.
 soak seeds="300" first="0":
-    FIRST={{ first }} SEEDS={{ seeds }} cargo test --profile soak --locked -p keysteward-tests --test it simulation_of_half -- --nocapture
+    FIRST={{ first }} SEEDS={{ seeds }} cargo test --profile soak --locked --test simulation simulation_of_half -- --nocapture
 
 # One target of fuzz/targets, or all of them: coverage-guided, on stable, sharing what the tests have built.
 fuzz target="all" seconds="60":

@@ -12,6 +12,7 @@ pub mod emf;
 mod engine;
 pub mod events;
 pub mod function;
+pub mod invariants;
 pub mod kms_double;
 pub mod marketplace;
 pub mod pairs;

@@ -139,6 +139,12 @@ impl FakeStripe {
         self.world(|world| world.uninstall(account, mode_live, keys))
     }
 
+    /// Whether the app is installed on an account in a mode.
+    #[must_use]
+    pub fn is_installed(&self, account: &str, mode_live: bool) -> bool {
+        self.world(|world| world.is_installed(account, mode_live))
+    }
+
     /// Opens or closes the activation gate; false if there is no such account.
     pub fn set_activated(&self, account: &str, activated: bool) -> bool {
         self.world(|world| world.set_activated(account, activated))

@@ -15,9 +15,7 @@ use keysteward::domain::policy::{OnUninstall, OnUserExpire, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::door::{Fault, Peer, When};
 use keysteward_tests::world::{account, default_slot, json_of};
-use keysteward_tests::{Setting, World};
-
-use crate::invariants;
+use keysteward_tests::{Setting, World, invariants};
 
 /// What is going on when the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

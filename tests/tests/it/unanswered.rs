@@ -11,9 +11,7 @@ use keysteward::domain::policy::{Choice, OnUserExpire, Policy, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::steward::operator;
 use keysteward_tests::world::{account, default_slot, json_of};
-use keysteward_tests::{Setting, World};
-
-use crate::invariants;
+use keysteward_tests::{Setting, World, invariants};
 
 pub(crate) async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
     let world = World::with(Setting { choice, ..Setting::default() }).await?;

@@ -5,8 +5,11 @@
 //! `SEED=… cargo test simulation` repeats one seed exactly; `SEEDS=n` runs the first n, from `FIRST` on,
 //! as many at once as there are processors.
 
+mod check;
 mod dice;
+mod happen;
 mod life;
+mod operate;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +29,7 @@ async fn simulate(seed: u64) -> anyhow::Result<u64> {
 fn simulate_here(seed: u64) -> anyhow::Result<u64> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-    runtime.block_on(simulate(seed))
+    runtime.block_on(Box::pin(simulate(seed)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the seed is chosen from outside")]
