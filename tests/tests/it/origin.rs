@@ -10,8 +10,8 @@ use keysteward::domain::slot::Kind;
 use keysteward_tests::World;
 use keysteward_tests::world::default_slot;
 
-use crate::invariants;
 use crate::unanswered::{installed, pass};
+use keysteward_tests::invariants;
 
 /// Why nobody can say who made a key.
 #[derive(Clone, Copy, Debug)]

@@ -305,5 +305,5 @@ async fn an_account_with_more_keys_than_one_change_holds_is_reconciled_in_severa
     ensure!(active == SLOTS, "one key a slot, no orphan: {active}");
     let stored = world.account(&at).await?;
     ensure!(stored.head.reconciled.context("again")?.drift == 0);
-    crate::invariants::of_the_trail(&world, &stored).await
+    keysteward_tests::invariants::of_the_trail(&world, &stored).await
 }
