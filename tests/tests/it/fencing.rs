@@ -11,9 +11,9 @@ use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::door::Peer;
 use keysteward_tests::race::{Racer, race_all};
 use keysteward_tests::world::{account, default_slot};
-use keysteward_tests::{Setting, World};
+use keysteward_tests::{Setting, World, invariants};
 
-use crate::{invariants, stripes_log};
+use crate::stripes_log;
 
 /// How many keys of the account are alive, as Stripe counts.
 fn alive(world: &World, at: &AccountRef) -> usize {

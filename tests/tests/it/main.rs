@@ -19,6 +19,7 @@ mod lost;
 mod main_path;
 mod metrics;
 mod named_faults;
+mod origin;
 mod out_of_time;
 mod provision;
 mod publishable;
