@@ -59,9 +59,9 @@ impl World {
     /// key, as many as one likes.
     pub fn copy_head(&self, of: &AccountRef, to: &[AccountRef]) -> anyhow::Result<()> {
         let pk = format!("ACCOUNT#{}#{}", of.mode, of.id);
-        let rows = self.rows()?.into_iter();
-        let head = rows.filter(|row| row["pk"]["S"] == pk && row["sk"]["S"] == "STATE#ACCOUNT");
-        let mut head = head.last().context("the account is stored")?;
+        let mut rows = self.rows()?.into_iter();
+        let head = rows.find(|row| row["pk"]["S"] == pk && row["sk"]["S"] == "STATE#ACCOUNT");
+        let mut head = head.context("the account is stored")?;
         let due_at = self.now().plus(Duration::from_secs(86_400)).millis();
         for at in to {
             head["pk"]["S"] = format!("ACCOUNT#{}#{}", at.mode, at.id).into();

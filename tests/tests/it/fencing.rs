@@ -137,7 +137,9 @@ async fn wakes_late(doing: Doing, peer: Peer, n: u32) -> anyhow::Result<bool> {
     drop(first.await);
     // Who has not read the account yet is not late: he finds it as it is, and installs or applies once more.
     let reads_the_account_at = match doing {
-        Doing::Install | Doing::Rotation(_) | Doing::Retirement => 0,
+        // What its page tells of is recorded, whoever was faster: it reads the account anew for that.
+        Doing::Install => u32::MAX,
+        Doing::Rotation(_) | Doing::Retirement => 0,
         // After the webhook has put the event and the stream has read it.
         Doing::Event => 2,
     };
