@@ -253,7 +253,7 @@ async fn all_at_once(seed: u64) -> anyhow::Result<()> {
     world.install_app(&at).await?;
     world.deliver().await?;
     // Either the sweep has a rotation to begin or somebody clicks: both would be two, and two overlaps.
-    let is_clicked = seed / 3 % 2 == 0;
+    let is_clicked = (seed / 3).is_multiple_of(2);
     world.pass(if is_clicked { DAY } else { MONTH });
     let (cookie, callback) = world.click_install(&at, "install").await?;
     let users = the_user_acts(&world, &at, seed).await?;
