@@ -9,8 +9,8 @@ use keysteward::domain::policy::{OnUninstall, OnUserExpire};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::serve::KINDS;
 use keysteward::steward::operator::Expiry;
-use keysteward_tests::{World, invariants};
 use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::{World, invariants};
 
 use super::{DAY, OWNER, UseCase};
 use crate::stripes_log;
