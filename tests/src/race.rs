@@ -31,13 +31,16 @@ pub(crate) async fn step() {
 /// One of those who race.
 pub type Racer<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Runs both to their ends; `draw` says before each step whether it is the first one's turn.
-pub async fn race<'a, T>(
-    first: impl Future<Output = T> + 'a,
-    second: impl Future<Output = T> + 'a,
+/// Runs both to their ends; `draw` says before each step whether it is the first one's turn. What they answer is
+/// dropped.
+pub async fn race<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
     mut draw: impl FnMut() -> bool,
-) -> Vec<T> {
-    race_all(vec![Box::pin(first), Box::pin(second)], |_| usize::from(!draw())).await
+) {
+    let both: Vec<Racer<'_, ()>> =
+        vec![Box::pin(async { drop(first.await) }), Box::pin(async { drop(second.await) })];
+    race_all(both, |_| usize::from(!draw())).await;
 }
 
 /// Runs all to their ends. `draw` says before each step whose turn it is, out of so many who may go on, and
