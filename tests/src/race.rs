@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 thread_local! {
@@ -31,16 +31,50 @@ pub(crate) async fn step() {
 /// One of those who race.
 pub type Racer<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Runs both to their ends; `draw` says before each step whether it is the first one's turn. What they answer is
-/// dropped.
+/// Runs both to their ends; `draw` says before each step whether it is the first one's turn.
 pub async fn race<A, B>(
     first: impl Future<Output = A>,
     second: impl Future<Output = B>,
     mut draw: impl FnMut() -> bool,
-) {
-    let both: Vec<Racer<'_, ()>> =
-        vec![Box::pin(async { drop(first.await) }), Box::pin(async { drop(second.await) })];
-    race_all(both, |_| usize::from(!draw())).await;
+) -> (A, B) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut a, mut b) = (None, None);
+    poll_fn(|context| {
+        RACING.set(true);
+        // Who waits for something else than a turn; when both do, so does the race.
+        let (mut first_waits, mut second_waits) = (false, false);
+        let outcome = loop {
+            let may_first = a.is_none() && !first_waits;
+            let may_second = b.is_none() && !second_waits;
+            let is_first = match (may_first, may_second) {
+                (true, true) => draw(),
+                (true, false) => true,
+                (false, true) => false,
+                (false, false) => match (a.take(), b.take()) {
+                    (Some(a), Some(b)) => break Poll::Ready((a, b)),
+                    (done_a, done_b) => {
+                        (a, b) = (done_a, done_b);
+                        break Poll::Pending;
+                    }
+                },
+            };
+            STEPPED.set(false);
+            let waits = if is_first { &mut first_waits } else { &mut second_waits };
+            let polled = if is_first {
+                first.as_mut().poll(context).map(|done| a = Some(done))
+            } else {
+                second.as_mut().poll(context).map(|done| b = Some(done))
+            };
+            *waits = polled.is_pending() && !STEPPED.get();
+            if !*waits {
+                // It got on, and may have let go what the other waits for.
+                (first_waits, second_waits) = (false, false);
+            }
+        };
+        RACING.set(false);
+        outcome
+    })
+    .await
 }
 
 /// Runs all to their ends. `draw` says before each step whose turn it is, out of so many who may go on, and
