@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use aws_lc_rs::digest::{SHA256, digest};
 use dynoxide::{AttributeValue, ImportOptions, Item};
 use fake_stripe::{AccountSpec, AppSpec};
 use keysteward::domain::account::{Account, Change, Status};
@@ -17,7 +16,6 @@ use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::runtime::clock::Clock;
 use keysteward::runtime::metrics::Tally;
 use keysteward::steward::{Advanced, OrderBook, Steward};
-use keysteward::store::SHARDS;
 use keysteward::stripe::{AppKeys, Options, Stripe};
 use keysteward::vault::Keyring;
 use keysteward::vault::kms::KmsVault;
@@ -28,7 +26,7 @@ use crate::deployment::Deployment;
 use crate::kms_double::KmsDouble;
 use crate::pairs::from_the_pool;
 use crate::table::NAME;
-use crate::world::{account, default_slot};
+use crate::world::{account, default_slot, shard_of};
 
 /// Which rows of a model account others are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +129,7 @@ fn copied(item: &Item, n: usize, day: i64) -> Item {
     let id = format!("acct_1Filled{n}");
     item.insert("pk".to_owned(), AttributeValue::S(partition(&id)));
     if item.contains_key("due_at") {
-        let shard = digest(&SHA256, id.as_bytes()).as_ref()[0] % SHARDS;
+        let shard = shard_of(&id);
         let due_at = day.saturating_add_unsigned(n as u64);
         item.insert("due_shard".to_owned(), AttributeValue::N(shard.to_string()));
         item.insert("due_at".to_owned(), AttributeValue::N(due_at.to_string()));

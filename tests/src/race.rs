@@ -1,4 +1,4 @@
-//! Two futures at once in an order that dice decide, so that a race repeats exactly.
+//! Futures at once in an order that dice decide, so that a race repeats exactly.
 //!
 //! At every door a racing future stops once before and once after the effect (`step`); whose turn is next
 //! is drawn there. Nothing but the draw decides, as long as all that the futures wait for is doors: the
@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 thread_local! {
@@ -14,7 +14,7 @@ thread_local! {
     static STEPPED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A point at which the other may overtake. Does nothing outside of [`race`].
+/// A point at which another may overtake. Does nothing outside of a race.
 pub(crate) async fn step() {
     let mut waited = !RACING.get();
     poll_fn(|_| {
@@ -27,6 +27,9 @@ pub(crate) async fn step() {
     })
     .await;
 }
+
+/// One of those who race.
+pub type Racer<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Runs both to their ends; `draw` says before each step whether it is the first one's turn.
 pub async fn race<A, B>(
@@ -70,6 +73,46 @@ pub async fn race<A, B>(
         };
         RACING.set(false);
         outcome
+    })
+    .await
+}
+
+/// Runs all to their ends. `draw` says before each step whose turn it is, out of so many who may go on, and
+/// is not asked where that is one alone.
+pub async fn race_all<T>(
+    mut racers: Vec<Racer<'_, T>>,
+    mut draw: impl FnMut(usize) -> usize,
+) -> Vec<T> {
+    let mut done: Vec<Option<T>> = racers.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        RACING.set(true);
+        // Who waits for something else than a turn; when all do, so does the race.
+        let mut waits = vec![false; racers.len()];
+        loop {
+            let may_go = |n: &usize| done[*n].is_none() && !waits[*n];
+            let able: Vec<usize> = (0..racers.len()).filter(may_go).collect();
+            let turn = match able.as_slice() {
+                [] => break,
+                [alone] => *alone,
+                several => several[draw(several.len()) % several.len()],
+            };
+            STEPPED.set(false);
+            match racers[turn].as_mut().poll(context) {
+                Poll::Ready(outcome) => done[turn] = Some(outcome),
+                Poll::Pending if !STEPPED.get() => {
+                    waits[turn] = true;
+                    continue;
+                }
+                Poll::Pending => {}
+            }
+            // It got on, and may have let go what the others wait for.
+            waits.fill(false);
+        }
+        RACING.set(false);
+        if done.iter().any(Option::is_none) {
+            return Poll::Pending;
+        }
+        Poll::Ready(done.iter_mut().filter_map(Option::take).collect())
     })
     .await
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fake_stripe::{Deliver, Destination, FakeStripe, Payload};
+use keysteward::domain::intent::RequestShape;
 use keysteward::domain::policy::Policy;
 use keysteward::domain::secret::SecretToken;
 use keysteward::domain::time::Timestamp;
@@ -60,44 +61,18 @@ impl World {
         } else {
             (table.aws(), kms.aws())
         };
-        let store = || Store::new(&to_table, NAME);
         let policy = Policy::new(setting.choice)?;
         let app = fake_stripe::AppSpec::default();
-        let keyring = || {
-            let vault = KmsVault::new(&to_kms, KmsDouble::KEY_ID.to_owned());
-            let keyring =
-                Keyring::new(Box::new(vault), app.id.clone(), Bits::Rsa2048, setting.cache);
-            if setting.sockets { keyring } else { keyring.with_pairs_from(from_the_pool) }
-        };
-        let client = Stripe::new(Options {
-            api_base: stripe.url(),
-            stripe_version: setting.shape.stripe_version.clone(),
-            keys: AppKeys {
-                live: Some(SecretToken::new(app.api_key_live.clone())),
-                test: Some(SecretToken::new(app.api_key_test.clone())),
-            },
-            // Over sockets nobody waits either, but after a 429; in process nobody does at all.
-            max_rps: 1_000_000_000,
-            timeout: Duration::from_secs(5),
-        })?;
-        let client = if setting.sockets {
-            client
-        } else {
-            client.within(double(&stripe, &doors, &witness, &millis))
-        };
-        let steward = Steward {
-            store: store(),
-            keyring: keyring(),
-            stripe: client,
-            policy: policy.clone(),
-            shape: setting.shape,
-            app: app.id.clone(),
-            breaker: Mutex::default(),
+        let double = double(&stripe, &doors, &witness, &millis);
+        let origin = Origin {
+            to_table,
+            to_kms,
             clock: clock.clone(),
-            draw: setting.draw,
-            orders: OrderBook::default(),
-            tally: Tally::default(),
+            stripe_url: stripe.url(),
+            double: (!setting.sockets).then_some(double),
+            cache: setting.cache,
         };
+        let steward = origin.steward(policy.clone(), setting.shape, setting.draw)?;
         let link = |suffix: &str| {
             let form = if setting.oauth {
                 format!("/oauth/v2/chnlink{suffix}/authorize?client_id={}", app.id)
@@ -118,8 +93,9 @@ impl World {
             SecretToken::new("whsec_being_rolled_out".to_owned()),
             SecretToken::new(WEBHOOK_SECRET.to_owned()),
         ]);
-        let webhook = WebhookParts { store: store(), secrets, clock: clock.clone() };
-        let service = Service { store: store(), keyring: keyring(), policy, clock };
+        let webhook = WebhookParts { store: origin.store(), secrets, clock: clock.clone() };
+        let (store, keyring) = (origin.store(), origin.keyring());
+        let service = Service { store, keyring, policy, clock };
         // A bundle that has run before: its own row is there, and this process has read it.
         install.steward.standing().await?;
         table.reset();
@@ -135,8 +111,70 @@ impl World {
             install,
             webhook,
             service,
+            origin,
             refused,
             lines,
+        })
+    }
+}
+
+/// What every process of a world starts from: nothing in it outlives one but where things are.
+pub(super) struct Origin {
+    pub(super) to_table: Aws,
+    to_kms: Aws,
+    clock: Clock,
+    stripe_url: String,
+    double: Option<InProcess>,
+    cache: Duration,
+}
+
+impl Origin {
+    pub(super) fn store(&self) -> Store {
+        Store::new(&self.to_table, NAME)
+    }
+
+    pub(super) fn keyring(&self) -> Keyring {
+        let vault = KmsVault::new(&self.to_kms, KmsDouble::KEY_ID.to_owned());
+        let app = fake_stripe::AppSpec::default().id;
+        let keyring = Keyring::new(Box::new(vault), app, Bits::Rsa2048, self.cache);
+        if self.double.is_some() { keyring.with_pairs_from(from_the_pool) } else { keyring }
+    }
+
+    /// A process that remembers nothing.
+    pub(super) fn steward(
+        &self,
+        policy: Policy,
+        shape: RequestShape,
+        draw: fn() -> u64,
+    ) -> anyhow::Result<Steward> {
+        let app = fake_stripe::AppSpec::default();
+        let client = Stripe::new(Options {
+            api_base: self.stripe_url.clone(),
+            stripe_version: shape.stripe_version.clone(),
+            keys: AppKeys {
+                live: Some(SecretToken::new(app.api_key_live)),
+                test: Some(SecretToken::new(app.api_key_test)),
+            },
+            // Over sockets nobody waits either, but after a 429; in process nobody does at all.
+            max_rps: 1_000_000_000,
+            timeout: Duration::from_secs(5),
+        })?;
+        let stripe = match &self.double {
+            Some(double) => client.within(double.clone()),
+            None => client,
+        };
+        Ok(Steward {
+            store: self.store(),
+            keyring: self.keyring(),
+            stripe,
+            policy,
+            shape,
+            app: app.id,
+            breaker: Mutex::default(),
+            clock: self.clock.clone(),
+            draw,
+            orders: OrderBook::default(),
+            tally: Tally::default(),
         })
     }
 }

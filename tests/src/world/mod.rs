@@ -19,7 +19,7 @@ use keysteward::domain::time::Timestamp;
 use keysteward::http::{Caller, Reply, Request, RequestId};
 use keysteward::install::Install;
 use keysteward::runtime::assemble::WebhookParts;
-use keysteward::runtime::metrics::{Line, Metered, Origin};
+use keysteward::runtime::metrics::{Line, Metered, Origin as Writer};
 use keysteward::serve::Service;
 use keysteward::steward::Steward;
 
@@ -28,6 +28,10 @@ use crate::emf::Emf;
 use crate::kms_double::KmsDouble;
 use crate::table::Table;
 use crate::witness::Witness;
+
+use make::Origin;
+
+pub use rows::shard_of;
 
 /// What a test may choose.
 #[derive(Clone, Debug)]
@@ -86,6 +90,7 @@ pub struct World {
     pub webhook: WebhookParts,
     /// The `keys` function's state.
     pub service: Service,
+    origin: Origin,
     refused: tokio::sync::Mutex<Vec<Vec<u8>>>,
     lines: Mutex<Vec<String>>,
 }
@@ -121,9 +126,9 @@ impl World {
 
     /// Keeps the line of an invocation as `runtime::lambda` would write it.
     fn written(&self, function: &str, line: &Line) {
-        let origin = Origin::of_function(Some(&format!("world-{function}")));
+        let writer = Writer::of_function(Some(&format!("world-{function}")));
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.extend(line.render(&origin, self.now()));
+        lines.extend(line.render(&writer, self.now()));
     }
 
     fn replied(&self, function: &str, mut reply: Reply) -> Reply {

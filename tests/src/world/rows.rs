@@ -1,9 +1,13 @@
 //! What is stored in a world, seen and changed behind everybody's back.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
+use aws_lc_rs::digest::{SHA256, digest};
 use keysteward::domain::account::Account;
 use keysteward::domain::slot::AccountRef;
-use keysteward::steward::OrderBook;
+use keysteward::steward::Steward;
+use keysteward::store::SHARDS;
 
 use super::World;
 use crate::table::{NAME, Table};
@@ -18,8 +22,7 @@ impl World {
     /// Stripe, KMS and the clock are where they were, and every process is new.
     pub async fn restore(&mut self, rows: Vec<serde_json::Value>) -> anyhow::Result<()> {
         self.restore_under_warm_processes(rows).await?;
-        self.install.steward.orders = OrderBook::default();
-        Ok(())
+        self.restart()
     }
 
     /// As [`World::restore`] where the copy has the name of the table that it was made of, and processes live on.
@@ -35,8 +38,38 @@ impl World {
         self.install.steward.store = table.store()?;
         self.webhook.store = table.store()?;
         self.service.store = table.store()?;
+        self.origin.to_table = table.aws();
         self.witness.watch(table.database());
         self.table = table;
+        Ok(())
+    }
+
+    /// Every process ends, and others take their places: nothing is remembered but what is stored.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        let Steward { policy, shape, draw, .. } = self.steward();
+        let steward = self.origin.steward(policy.clone(), shape.clone(), *draw)?;
+        self.install.steward = steward;
+        self.webhook.store = self.origin.store();
+        self.service.store = self.origin.store();
+        self.service.keyring = self.origin.keyring();
+        Ok(())
+    }
+
+    /// Adds copies of an account's own row under these ids, with nothing due for a day: accounts without a
+    /// key, as many as one likes.
+    pub fn copy_head(&self, of: &AccountRef, to: &[AccountRef]) -> anyhow::Result<()> {
+        let pk = format!("ACCOUNT#{}#{}", of.mode, of.id);
+        let mut rows = self.rows()?.into_iter();
+        let head = rows.find(|row| row["pk"]["S"] == pk && row["sk"]["S"] == "STATE#ACCOUNT");
+        let mut head = head.context("the account is stored")?;
+        let due_at = self.now().plus(Duration::from_secs(86_400)).millis();
+        for at in to {
+            head["pk"]["S"] = format!("ACCOUNT#{}#{}", at.mode, at.id).into();
+            head["due_shard"]["N"] = shard_of(at.id.as_str()).to_string().into();
+            head["due_at"]["N"] = due_at.to_string().into();
+            let put = serde_json::json!({ "TableName": NAME, "Item": head });
+            self.table.database().put_item(serde_json::from_value(put)?)?;
+        }
         Ok(())
     }
 
@@ -68,4 +101,9 @@ impl World {
         let answer = serde_json::to_value(answer)?;
         Ok(answer["Items"].as_array().cloned().unwrap_or_default())
     }
+}
+
+/// The shard of the due index that an account is in.
+pub fn shard_of(account: &str) -> u8 {
+    digest(&SHA256, account.as_bytes()).as_ref()[0] % SHARDS
 }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use fake_stripe::{CallMatch, Fault, FaultKind};
 use keysteward::domain::attention::needs_operator;
 use keysteward::domain::breaker::Breaker;
-use keysteward::domain::orders::Emergency;
+use keysteward::domain::orders::{Emergency, Summons};
 use keysteward::domain::policy::{Choice, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::table::When;
-use keysteward_tests::world::{account, default_slot};
+use keysteward_tests::world::{account, default_slot, shard_of};
 use keysteward_tests::{Setting, World};
 
 const DAY: Duration = Duration::from_secs(86_400 + 60);
@@ -127,6 +127,100 @@ async fn an_emergency_survives_a_failure_of_every_call_in_turn() -> anyhow::Resu
             }
         }
     }
+    Ok(())
+}
+
+/// So many accounts of one shard of the due index, which have no key.
+fn bystanders(
+    world: &World,
+    like: &AccountRef,
+    shard: u8,
+    count: usize,
+) -> anyhow::Result<Vec<AccountRef>> {
+    let ids = (0..).map(|n| format!("acct_1By{}{n}", like.mode));
+    let ids = ids.filter(|id| shard_of(id) == shard).take(count);
+    let all: Vec<_> = ids.map(|id| account(like.mode, &id)).collect::<anyhow::Result<_>>()?;
+    world.copy_head(like, &all)?;
+    Ok(all)
+}
+
+/// Whether somebody has come by each of them since it was copied.
+fn are_woken(world: &World, bystanders: &[AccountRef], copied: &str) -> anyhow::Result<bool> {
+    let rows = world.rows()?;
+    let version = |at: &AccountRef| {
+        let pk = format!("ACCOUNT#{}#{}", at.mode, at.id);
+        let head = rows.iter().find(|row| row["pk"]["S"] == pk)?;
+        Some(head["version"]["N"].as_str()?.to_owned())
+    };
+    Ok(bystanders.iter().all(|at| version(at).is_some_and(|version| version != copied)))
+}
+
+/// How many of the accounts have had their key replaced; an error where one was more than once.
+async fn replaced(world: &World, accounts: &[AccountRef]) -> anyhow::Result<usize> {
+    let mut count = 0;
+    for at in accounts {
+        let stored = world.account(at).await?;
+        let (generation, _) = stored.current(&default_slot(Kind::Secret)).context("it has one")?;
+        ensure!(generation.number() <= 2, "{at}: replaced twice");
+        count += usize::from(generation.number() == 2);
+    }
+    Ok(count)
+}
+
+#[tokio::test]
+async fn an_emergency_replaces_live_keys_first() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let (live, test) =
+        (accounts(&world, Mode::Live, 4).await?, accounts(&world, Mode::Test, 4).await?);
+    world.pass(Duration::from_secs(120));
+    let order = replace_all(&world, None);
+    world.steward().give_order(|standing| standing.order(order.clone())).await?;
+    world.sweep().await?;
+    ensure!(replaced(&world, &live).await? == live.len(), "the first wave is of live accounts");
+    ensure!(replaced(&world, &test).await? == 0, "and of no other");
+    world.sweep_to_rest().await?;
+    ensure!(replaced(&world, &test).await? == test.len(), "the next is of the others");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emergency_of_many_waves_misses_nobody_wherever_it_dies() -> anyhow::Result<()> {
+    let mut world = World::start().await?;
+    let (live, test) =
+        (accounts(&world, Mode::Live, 4).await?, accounts(&world, Mode::Test, 4).await?);
+    world.deliver().await?;
+    world.sweep_to_rest().await?;
+    world.pass(Duration::from_secs(120));
+    let copied = world.account(&live[0]).await?.head.version.to_string();
+    // More than a page in a shard, and more than a wave in two.
+    let mut all = bystanders(&world, &live[0], 0, 330)?;
+    all.extend(bystanders(&world, &live[0], 9, 330)?);
+    all.extend(bystanders(&world, &test[0], 4, 120)?);
+    ensure!(!are_woken(&world, &all[..1], &copied)?, "a copy is as it was");
+
+    let order = replace_all(&world, None);
+    world.steward().give_order(|standing| standing.order(order.clone())).await?;
+    let mut partly = Vec::new();
+    // At first while it wakes the first wave, then as it records that or works on it, then in the second.
+    for skip in [40, 400, 560, 700, 900, 60, 240, u32::MAX, u32::MAX] {
+        world.table.fail(skip, When::BeforeEffect, true);
+        // Who dies says nothing.
+        let _ = world.sweep().await;
+        let died = !world.table.heal();
+        ensure!(died == (skip != u32::MAX), "the sweep ends before call {skip}");
+        world.restart()?;
+        partly.push(world.steward().standing().await?.summons);
+        world.pass(Duration::from_secs(60));
+    }
+    let is_between =
+        |summons: &Option<Summons>| summons.as_ref().is_some_and(|summons| summons.woken >= 500);
+    ensure!(partly.iter().any(is_between), "it never died between two waves: {partly:#?}");
+
+    world.sweep_to_rest().await?;
+    ensure!(world.steward().standing().await?.summons.is_none(), "all were woken");
+    ensure!(are_woken(&world, &all, &copied)?, "somebody was missed");
+    let (of_live, of_test) = (replaced(&world, &live).await?, replaced(&world, &test).await?);
+    ensure!((of_live, of_test) == (live.len(), test.len()), "replaced: {of_live}, {of_test}");
     Ok(())
 }
 

@@ -7,7 +7,6 @@ use fake_stripe::{AppInstall, CallMatch, Fault, FaultKind, KeepOrExpire, Sandbox
 use keysteward::domain::account::Status;
 use keysteward::domain::slot::{Kind, Mode};
 use keysteward_tests::World;
-use keysteward_tests::table::When;
 use keysteward_tests::world::{account, default_slot};
 
 use super::{BOX, OWNER, assert_tidy, code_of, sandbox_calls, tell};
@@ -148,39 +147,6 @@ async fn events_of_a_sandbox_come_twice_in_any_order_and_late_and_undo_nothing()
     ensure!(world.deliver().await? > 0, "the older event comes after it");
     world.sweep_to_rest().await?;
     ensure!(code_of(&world, &other).await? == "uninstalled");
-    Ok(())
-}
-
-#[tokio::test]
-async fn whichever_call_fails_when_a_sandbox_goes_live_the_sweep_carries_on() -> anyhow::Result<()>
-{
-    let mut cuts = 0;
-    for n in 0..60 {
-        let world = World::start().await?;
-        let (sandbox, live) = (account(Mode::Test, BOX)?, account(Mode::Live, OWNER)?);
-        let id = world.stripe.add_sandbox(BOX);
-        world.deliver().await?;
-        world.stripe.claim_sandbox(&id, OWNER);
-        world.deliver().await?;
-        world.stripe.take_sandbox_live(&id, AppInstall::Installed);
-        world.table.fail(n, When::BeforeEffect, true);
-        world.try_deliver().await?;
-        if world.table.heal() {
-            break;
-        }
-        cuts += 1;
-        for pause in [300, 3600, 90_000] {
-            world.pass(Duration::from_secs(pause));
-            world.try_deliver().await?;
-            world.sweep_to_rest().await?;
-        }
-        let token = world.token(&live, Kind::Secret).await?;
-        ensure!(world.stripe.token_works(&token), "cut at {n}");
-        ensure!(code_of(&world, &sandbox).await? == "moved_to_live", "cut at {n}");
-        assert_tidy(&world, &sandbox, 0).await.with_context(|| format!("cut at {n}"))?;
-        assert_tidy(&world, &live, 2).await.with_context(|| format!("cut at {n}"))?;
-    }
-    ensure!(cuts > 10, "only {cuts} calls were cut");
     Ok(())
 }
 
