@@ -188,12 +188,13 @@ pub(super) fn of_transaction(
     if has(Role::Head, FAILED_CONDITION) || codes.iter().any(|(_, c)| *c == "TransactionConflict") {
         return Error::Conflict;
     }
-    // The account is at the loaded version and still its trail or its event is not as it should be.
+    // The account is at the loaded version and still its trail is not as it should be.
     if has(Role::Audit, FAILED_CONDITION) {
         return Error::TrailDiverged;
     }
+    // Its row was read before the account was: somebody applied it in between.
     if has(Role::Event, FAILED_CONDITION) {
-        return Error::NoSuchEvent;
+        return Error::Conflict;
     }
     let busy = codes
         .iter()

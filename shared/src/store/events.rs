@@ -39,6 +39,16 @@ pub enum Due {
     Event(EventRef),
 }
 
+impl Due {
+    /// Whose it is.
+    pub fn account(&self) -> &AccountRef {
+        match self {
+            Self::Account(at) => at,
+            Self::Event(event) => &event.account,
+        }
+    }
+}
+
 /// What waits in one shard of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
@@ -219,7 +229,7 @@ impl Store {
         }
     }
 
-    /// The part of a change's transaction that marks its event done.
+    /// The part of a change's transaction that marks its event done; an event is applied once.
     pub(super) fn mark_done(
         &self,
         event: &EventRef,
@@ -229,7 +239,7 @@ impl Store {
             .table_name(&self.table)
             .key("pk", string(keys::partition(&event.account)))
             .key("sk", string(keys::event(event)))
-            .condition_expression(EXISTS)
+            .condition_expression(OPEN)
             .update_expression(DONE)
             .expression_attribute_values(":now", number(now.millis()))
             .build()
@@ -254,4 +264,5 @@ pub(super) fn is_failed_condition(code: Option<&str>) -> bool {
 /// How long an event waits for the stream before a sweep takes it.
 const STREAM_CHANCE: Duration = Duration::from_secs(60);
 const EXISTS: &str = "attribute_exists(pk)";
+const OPEN: &str = "attribute_exists(due_shard)";
 const DONE: &str = "REMOVE due_shard, due_at SET done_at = :now";

@@ -139,9 +139,7 @@ async fn wakes_late(doing: Doing, peer: Peer, n: u32) -> anyhow::Result<bool> {
     let reads_the_account_at = match doing {
         // What its page tells of is recorded, whoever was faster: it reads the account anew for that.
         Doing::Install => u32::MAX,
-        Doing::Rotation(_) | Doing::Retirement => 0,
-        // After the webhook has put the event and the stream has read it.
-        Doing::Event => 2,
+        Doing::Rotation(_) | Doing::Retirement | Doing::Event => 0,
     };
     let is_late = peer != Peer::Table || n > reads_the_account_at;
     ensure!(!is_late || world.rows()? == rows, "a process that woke late wrote");

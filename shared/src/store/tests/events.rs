@@ -53,10 +53,12 @@ async fn a_change_marks_its_event_done_or_does_not_happen() {
     let stored = store.event(&(&event("evt_1")).into()).await.unwrap().unwrap();
     assert!(!stored.open);
 
-    let mut change = Change::of(account.clone(), later(1), Actor::Event);
-    change.release(None);
-    change.finish(&event("evt_unknown"));
-    assert!(matches!(store.record(change).await, Err(Error::NoSuchEvent)));
+    for done_or_unknown in ["evt_1", "evt_unknown"] {
+        let mut change = Change::of(account.clone(), later(1), Actor::Event);
+        change.release(None);
+        change.finish(&event(done_or_unknown));
+        assert!(matches!(store.record(change).await, Err(Error::Conflict)), "{done_or_unknown}");
+    }
     assert_eq!(store.load(&at()).await.unwrap(), Some(account));
 }
 
