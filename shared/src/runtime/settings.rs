@@ -155,12 +155,9 @@ impl<'a> Settings<'a> {
 
     /// `KEYSTEWARD_RSA_BITS`: 2048 (the default), 3072 or 4096.
     pub fn rsa_bits(&self) -> Result<Bits, SettingsError> {
-        match self.optional("KEYSTEWARD_RSA_BITS").as_deref() {
-            None | Some("2048") => Ok(Bits::Rsa2048),
-            Some("3072") => Ok(Bits::Rsa3072),
-            Some("4096") => Ok(Bits::Rsa4096),
-            Some(_) => Err(SettingsError::Invalid("KEYSTEWARD_RSA_BITS", "2048, 3072 or 4096")),
-        }
+        let Some(text) = self.optional("KEYSTEWARD_RSA_BITS") else { return Ok(Bits::Rsa2048) };
+        Bits::parse(&text)
+            .map_err(|_| SettingsError::Invalid("KEYSTEWARD_RSA_BITS", "2048, 3072 or 4096"))
     }
 
     /// `KEYSTEWARD_STRIPE_API_BASE`, by default Stripe's own.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
 use super::answer::Answer;
 use super::client::{Call, Stripe, bearer};
@@ -85,20 +85,6 @@ impl fmt::Debug for Delivered {
     }
 }
 
-/// What to change of a key. `None` and the empty list leave things as they are, at Stripe too.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Update {
-    /// The name that the user sees.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The note.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    /// The whole new list of permissions.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub permissions: Vec<String>,
-}
-
 impl Stripe {
     /// Makes a recorded call, with the bytes, the version and the idempotency key that were recorded.
     ///
@@ -148,23 +134,6 @@ impl Stripe {
         self.pages(Whose::account(at), &path, usize::MAX, WireKey::item).await
     }
 
-    /// Changes a key's name, note or permissions. Narrowed permissions bite within about a second.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`].
-    pub async fn update(
-        &self,
-        at: &AccountRef,
-        key: &KeyId,
-        update: &Update,
-        idempotency_key: &str,
-    ) -> Result<ApiKey, Error> {
-        // Serialising texts into memory cannot fail; were it to, Stripe would refuse the empty body.
-        let body = serde_json::to_vec(update).unwrap_or_default();
-        self.change(at, &format!("{PATH}/{key}"), &body, idempotency_key).await
-    }
-
     /// Ends a key. Stripe calls that immediate; one measurement saw it work for nine seconds more, so
     /// [`Stripe::probe`] has the last word.
     ///
@@ -177,22 +146,12 @@ impl Stripe {
         key: &KeyId,
         idempotency_key: &str,
     ) -> Result<ApiKey, Error> {
-        self.change(at, &format!("{PATH}/{key}/expire"), b"{}", idempotency_key).await
-    }
-
-    async fn change(
-        &self,
-        at: &AccountRef,
-        path: &str,
-        body: &[u8],
-        idempotency_key: &str,
-    ) -> Result<ApiKey, Error> {
         let auth = bearer(self.app_key(at.mode)?)?;
         let call = Call {
             stripe_version: Some(&self.stripe_version),
             context: Some(&at.id),
             idempotency_key: Some(idempotency_key),
-            ..Call::post(self.url(path)?, auth, JSON, body)
+            ..Call::post(self.url(&format!("{PATH}/{key}/expire"))?, auth, JSON, b"{}")
         };
         read_key(&self.call(&call).await?)
     }

@@ -30,7 +30,7 @@ pub use client::{AppKeys, Options, Stripe};
 pub use error::{Error, LimitReason, Misconfigured, OAuthRefusal, Refusal};
 pub use event::{EventKeys, EventQuery, FullEvent};
 pub use greet::Greeting;
-pub use key::{ApiKey, Delivered, KeyStatus, Minted, Update};
+pub use key::{ApiKey, Delivered, KeyStatus, Minted};
 pub use oauth::Authorized;
 pub use pace::{Endpoint, EndpointMeasures, Measures};
 pub use probe::Liveness;
