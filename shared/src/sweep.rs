@@ -1,5 +1,6 @@
 //! The scheduled run: every account and event that is due, nothing else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -9,7 +10,10 @@ use crate::domain::attention::is_reminder_due;
 use crate::domain::audit::Actor;
 use crate::domain::backlog;
 use crate::domain::breaker::BreakerState;
+use crate::domain::slot::AccountRef;
 use crate::domain::time::Timestamp;
+use crate::ingest::Ingested;
+use crate::runtime::log::chain;
 use crate::runtime::metrics::Metric;
 use crate::steward::{Advanced, Error, Steward};
 use crate::store::{Due, SHARDS};
@@ -81,16 +85,17 @@ impl Steward {
             .find(deadline)
             .map(|found| async move {
                 Ok(match found? {
-                    Found::Due { due, since, late } => {
-                        (late, self.take(due, since, deadline).await)
-                    }
-                    Found::NamesNothing => (0, Outcome::NamesNothing),
+                    Found::OfOneAccount(rows) => self.take_in_turn(rows, deadline).await,
+                    Found::NamesNothing => vec![(0, Outcome::NamesNothing)],
                 })
             })
             .buffer_unordered(AT_ONCE)
             .fold((Swept::default(), None), |(swept, unread), taken| async move {
                 match taken {
-                    Ok((late, outcome)) => (swept.count(late, outcome), unread),
+                    Ok(taken) => {
+                        let count = |swept: Swept, (late, outcome)| swept.count(late, outcome);
+                        (taken.into_iter().fold(swept, count), unread)
+                    }
                     Err(error) => (swept, Some(error)),
                 }
             })
@@ -120,53 +125,36 @@ impl Steward {
             // When there is no time left for the work, how late it is shall still be known.
             let limit = if now < deadline { DUE_PER_SHARD } else { 1 };
             let queue = self.store.queue(shard, now, limit).await?;
-            let waiting = queue.waiting.into_iter().map(move |(due, since)| {
-                let late = now.since(since).as_secs();
-                Found::Due { due, since, late }
-            });
+            let waiting = by_account(queue.waiting, now).into_iter().map(Found::OfOneAccount);
             let unknown = (0..queue.unknown).map(|_| Found::NamesNothing);
             Ok(Some((stream::iter(waiting.chain(unknown).map(Ok)), shard + 1)))
         })
         .try_flatten()
     }
 
+    /// One after the other: they would keep each other from the account.
+    async fn take_in_turn(&self, rows: Vec<Waiting>, deadline: Timestamp) -> Vec<(u64, Outcome)> {
+        let mut taken = Vec::with_capacity(rows.len());
+        for Waiting { due, since, late } in rows {
+            taken.push((late, self.take(due, since, deadline).await));
+        }
+        taken
+    }
+
     async fn take(&self, due: Due, since: Timestamp, deadline: Timestamp) -> Outcome {
         if self.clock.now() >= deadline {
             return Outcome::Deferred;
         }
-        let (account, taken) = match &due {
+        let taken = match &due {
             Due::Account(at) => {
                 let advanced = self.advance(at, Actor::Sweep, deadline).await;
-                (
-                    at,
-                    advanced.map(|advanced| match advanced {
-                        Advanced::Settled(account) => {
-                            let now = self.clock.now();
-                            Outcome::Settled {
-                                needs_operator: is_reminder_due(&account, since, now),
-                                cursor_age: backlog::age(&account.head, now),
-                            }
-                        }
-                        Advanced::Unknown => {
-                            Outcome::Settled { needs_operator: false, cursor_age: None }
-                        }
-                        Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime => {
-                            Outcome::Deferred
-                        }
-                    }),
-                )
+                advanced.map(|advanced| self.outcome_of(advanced, since))
             }
             Due::Event(event) => {
-                let ingested = self.ingest(event, deadline).await;
-                (
-                    &event.account,
-                    ingested.map(|ingested| match ingested {
-                        crate::ingest::Ingested::Applied | crate::ingest::Ingested::Nothing => {
-                            Outcome::Event
-                        }
-                        crate::ingest::Ingested::Deferred => Outcome::Deferred,
-                    }),
-                )
+                self.ingest(event, deadline).await.map(|ingested| match ingested {
+                    Ingested::Applied | Ingested::Nothing => Outcome::Event,
+                    Ingested::Deferred => Outcome::Deferred,
+                })
             }
         };
         let error = match taken {
@@ -178,33 +166,62 @@ impl Steward {
             self.tally.count(Metric::AccountFaults);
         }
         tracing::error!(
-            account.id = %account.id,
-            account.mode = account.mode.as_str(),
+            account.id = %due.account().id,
+            account.mode = due.account().mode.as_str(),
             class = error.class().as_str(),
-            error = crate::runtime::log::chain(&error),
+            error = chain(&error),
             "an account could not be advanced"
         );
         // Whatever fails every time must not stand at the head of every sweep.
         let now = self.clock.now();
         if let Err(error) = self.store.set_aside(&due, now, now.plus(FAILED_PAUSE)).await {
-            tracing::error!(
-                error = crate::runtime::log::chain(&error),
-                "it could not be set aside"
-            );
+            tracing::error!(error = chain(&error), "it could not be set aside");
         }
         Outcome::Failed
     }
+
+    fn outcome_of(&self, advanced: Advanced, since: Timestamp) -> Outcome {
+        match advanced {
+            Advanced::Settled(account) => {
+                let now = self.clock.now();
+                Outcome::Settled {
+                    needs_operator: is_reminder_due(&account, since, now),
+                    cursor_age: backlog::age(&account.head, now),
+                }
+            }
+            Advanced::Unknown => Outcome::Settled { needs_operator: false, cursor_age: None },
+            Advanced::Busy(_) | Advanced::Overtaken | Advanced::OutOfTime => Outcome::Deferred,
+        }
+    }
 }
 
-/// A row of the due index.
+/// What stands in the due index.
 enum Found {
-    Due {
-        due: Due,
-        since: Timestamp,
-        /// How long it had been due when its shard was read, in seconds.
-        late: u64,
-    },
+    /// All that is due of one account in its shard: itself, events, or both.
+    OfOneAccount(Vec<Waiting>),
     NamesNothing,
+}
+
+struct Waiting {
+    due: Due,
+    since: Timestamp,
+    /// How long it had been due when its shard was read, in seconds.
+    late: u64,
+}
+
+/// Accounts in the order of what waits longest of each.
+fn by_account(waiting: Vec<(Due, Timestamp)>, now: Timestamp) -> Vec<Vec<Waiting>> {
+    let mut places: BTreeMap<AccountRef, usize> = BTreeMap::new();
+    let mut accounts: Vec<Vec<Waiting>> = Vec::new();
+    for (due, since) in waiting {
+        let place = *places.entry(due.account().clone()).or_insert(accounts.len());
+        let row = Waiting { due, since, late: now.since(since).as_secs() };
+        match accounts.get_mut(place) {
+            Some(rows) => rows.push(row),
+            None => accounts.push(vec![row]),
+        }
+    }
+    accounts
 }
 
 enum Outcome {

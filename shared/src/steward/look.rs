@@ -81,7 +81,7 @@ impl Steward {
                 }
             }
             Err(error) => {
-                self.report(&error, slot, generation);
+                self.report(&change.account().at, &error, slot, generation);
                 // A key that our own rotation may have ended is not served on for want of Stripe's word.
                 let is_in_doubt = may_be_rotated_by_us(change.account(), slot, generation);
                 if !is_in_doubt || self.is_dead(change, slot, generation).await != Some(true) {
@@ -120,7 +120,7 @@ impl Steward {
                 change.apply(slot, generation, doom, Some(Because::KeyIsDoomed))?;
             }
             Err(error) => {
-                self.report(&error, slot, generation);
+                self.report(&change.account().at, &error, slot, generation);
                 return Ok(false);
             }
         }

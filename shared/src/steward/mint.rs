@@ -12,7 +12,7 @@ use crate::domain::plan::Because;
 use crate::domain::policy::Policy;
 use crate::domain::recovery::{lost_in_a_row, predecessor_dies_at};
 use crate::domain::sealed::{Material, Sealed};
-use crate::domain::slot::{Generation, Kind, Slot};
+use crate::domain::slot::{AccountRef, Generation, Kind, Slot};
 use crate::domain::time::Timestamp;
 use crate::runtime::log::chain;
 use crate::runtime::metrics::Metric;
@@ -82,7 +82,7 @@ impl Steward {
             // Nothing was asked; the driver drops the step.
             Err(stripe::Error::OutOfTime) => return Ok(()),
             Err(error) => {
-                self.report(&error, slot, generation);
+                self.report(&change.account().at, &error, slot, generation);
                 self.refused(change, slot, generation, &intent, &error, because).await?;
             }
         }
@@ -147,7 +147,12 @@ impl Steward {
                         // Not recoverable by trying again with the same pair: the key is ended and the
                         // next generation gets another.
                         self.tally.fault(Some(error.fault()));
-                        tracing::error!(error = chain(&error), "a token could not be sealed");
+                        tracing::error!(
+                            account.id = %change.account().at.id,
+                            account.mode = change.account().at.mode.as_str(),
+                            error = chain(&error),
+                            "a token could not be sealed"
+                        );
                         None
                     }
                 }
@@ -258,9 +263,17 @@ impl Steward {
     }
 
     /// Counts a failed call to Stripe and logs it once, without anything that Stripe said but its request id.
-    pub(super) fn report(&self, error: &stripe::Error, slot: &Slot, generation: Generation) {
+    pub(super) fn report(
+        &self,
+        at: &AccountRef,
+        error: &stripe::Error,
+        slot: &Slot,
+        generation: Generation,
+    ) {
         self.tally.count(Metric::StripeFailures);
         tracing::warn!(
+            account.id = %at.id,
+            account.mode = at.mode.as_str(),
             error = chain(error),
             class = error.class().as_str(),
             request.id = error.request_id().unwrap_or_default(),

@@ -58,7 +58,7 @@ impl Steward {
                             Happened::GivenUp { at: now, trouble: Trouble::DeadOnArrival }
                         }
                         Err(error) => {
-                            self.report(&error, slot, generation);
+                            self.report(&change.account().at, &error, slot, generation);
                             hold(change, slot, HoldReason::NoAnswer, AGAIN);
                             return Ok(());
                         }
@@ -96,7 +96,7 @@ impl Steward {
             Ok(Liveness::Dead) => Some(true),
             Ok(Liveness::Alive) => Some(false),
             Err(error) => {
-                self.report(&error, slot, generation);
+                self.report(&change.account().at, &error, slot, generation);
                 None
             }
         }
@@ -118,7 +118,12 @@ impl Steward {
             Err(OpenError::DoesNotOpen(_)) => Opened::Never,
             Err(OpenError::Vault(error)) => {
                 // Even a fault may be one of rights or settings; the ciphertext waits until it is mended.
-                tracing::error!(error = chain(&error), "the vault did not open a private key");
+                tracing::error!(
+                    account.id = %change.account().at.id,
+                    account.mode = change.account().at.mode.as_str(),
+                    error = chain(&error),
+                    "the vault did not open a private key"
+                );
                 Opened::NotNow
             }
         }

@@ -144,7 +144,7 @@ impl Steward {
                 Ok(None) => {}
                 Err(error) => {
                     let generation = finding.generation.unwrap_or(Generation::FIRST);
-                    self.report(&error, &finding.slot, generation);
+                    self.report(&change.account().at, &error, &finding.slot, generation);
                     return None;
                 }
             }

@@ -39,7 +39,7 @@ impl Steward {
                 return self.secret_is_lost(change, slot, generation, &intent, *key, because);
             }
             Ok(Unread::Anybodys | Unread::None) => {}
-            Err(error) => self.report(&error, slot, generation),
+            Err(error) => self.report(&change.account().at, &error, slot, generation),
         }
         if rotated_by(intent.how).is_none() {
             return Ok(());

@@ -36,7 +36,7 @@ impl Steward {
                 }
                 Ok(()) => true,
                 Err(error) => {
-                    self.report(&error, slot, generation);
+                    self.report(&change.account().at, &error, slot, generation);
                     false
                 }
             },
@@ -76,7 +76,7 @@ impl Steward {
         if let Some(key) = key
             && let Err(error) = self.expire_at_stripe(change, &key).await
         {
-            self.report(&error, slot, generation);
+            self.report(&change.account().at, &error, slot, generation);
         }
         let ended = Happened::Ended { at: change.now(), why: Ending::Uninstalled };
         Ok(change.apply(slot, generation, ended, Some(because))?)

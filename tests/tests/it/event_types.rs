@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use fake_stripe::{CallMatch, Fault, FaultKind, KeepOrExpire};
+use fake_stripe::{CallMatch, Fault, FaultKind, KeepOrExpire, sign};
+use http::StatusCode;
 use keysteward::domain::account::Status;
 use keysteward::domain::audit::{Action, Actor, Entry};
 use keysteward::domain::policy::{Choice, Policy, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
-use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::world::{WEBHOOK_SECRET, account, default_slot, json_of};
 use keysteward_tests::{Setting, World};
 use serde_json::{Value, json};
 
@@ -366,5 +367,23 @@ async fn an_event_about_a_key_that_our_own_row_does_not_name_yet_changes_nothing
         }
         ensure!(early > 0, "{strategy:?}: Stripe had told of the key before the row named it");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_events_of_one_account_are_applied_in_turn_by_one_sweep() -> anyhow::Result<()> {
+    let (world, at) = installed("acct_1Busy").await?;
+    let object = json!({"charges_enabled": true});
+    let one = String::from_utf8(body(&world, &at, "account.updated", Some(&object)))?;
+    for n in 0..60 {
+        let body = one.replace("evt_test_typed", &format!("evt_test_{n}")).into_bytes();
+        let signature = sign(&[WEBHOOK_SECRET], world.now().seconds(), &body);
+        ensure!(world.post(&body, &signature).await.status() == StatusCode::OK);
+    }
+    // Nobody has read the stream, and the sweep takes them.
+    world.pass(Duration::from_secs(61));
+    let swept = world.sweep().await?;
+    ensure!((swept.events, swept.deferred) == (60, 0), "{swept:?}");
+    closed(&world, &at).await?;
     Ok(())
 }
