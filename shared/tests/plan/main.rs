@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the whole file is a test")]
 
 mod model;
+mod soundness;
 
 use std::time::Duration;
 
