@@ -3,7 +3,7 @@
 //! Everything here is recorded before anything is done about it, so a command that dies half-way is carried
 //! out by the sweep.
 
-use super::{Advanced, Error, Steward};
+use super::{Advanced, Error, Steward, lease};
 use crate::domain::account::{Account, Change};
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::lifecycle::{Doom, DoomedBy, Happened, State};
@@ -11,6 +11,7 @@ use crate::domain::plan::Because;
 use crate::domain::slot::{AccountRef, Generation, Slot};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
+use crate::stripe::{self, TimeLeft};
 
 /// When a key that an operator wants dead is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +91,11 @@ impl Steward {
             // Before the plan has its turn: it would mint the next one first.
             let mut change = Change::of(account, self.clock.now(), actor);
             change.extend_lease();
-            for generation in unwanted {
-                let because = Because::OperatorWantsItDead;
-                self.retire(&mut change, slot, generation, because).await?;
+            let left = lease::time_for_step(self.clock.now(), deadline);
+            match stripe::within(left, self.retire_all(&mut change, slot, unwanted)).await {
+                (retired, TimeLeft::Enough) => retired?,
+                // It is recorded that they are to die: the sweep goes on when the lease is over.
+                (_, TimeLeft::RanOut) => return Ok(Advanced::OutOfTime),
             }
             match self.record(change).await? {
                 Some(recorded) => account = recorded,
@@ -100,6 +103,18 @@ impl Steward {
             }
         }
         self.drive_held(account, true, actor, deadline).await
+    }
+
+    async fn retire_all(
+        &self,
+        change: &mut Change,
+        slot: &Slot,
+        unwanted: Vec<Generation>,
+    ) -> Result<(), Error> {
+        for generation in unwanted {
+            self.retire(change, slot, generation, Because::OperatorWantsItDead).await?;
+        }
+        Ok(())
     }
 }
 
