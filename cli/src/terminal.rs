@@ -50,7 +50,7 @@ impl Terminal {
         Ok(line.trim().to_owned())
     }
 
-    /// Sends log lines of the process to standard error: all that go wrong, or with `verbose` warnings too.
+    /// Sends log lines of the process to standard error: what goes wrong, or with `verbose` all of them.
     pub(crate) fn log(&self, verbose: bool) {
         let level = if verbose { tracing::Level::INFO } else { tracing::Level::ERROR };
         // A second command in one process keeps the first subscriber, which is as good.

@@ -46,7 +46,7 @@ impl Steward {
         };
         let orders = self.orders().await?;
         let is_of_the_past = may_be_of_the_past(&orders, &account, &event.topic);
-        if account.is_leased(now) {
+        if account.leased_until(now).is_some() {
             return Ok(Ingested::Deferred);
         }
         if is_of_the_past {

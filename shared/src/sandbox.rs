@@ -97,7 +97,7 @@ impl Steward {
         if matches!(account.head.status, Status::Uninstalled { .. }) {
             return Ok(Ran::Done);
         }
-        if account.is_leased(now) {
+        if account.leased_until(now).is_some() {
             return Ok(Ran::Busy);
         }
         let mut change = Change::of(account, now, Actor::Event);

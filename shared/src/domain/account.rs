@@ -241,8 +241,8 @@ impl Account {
         })
     }
 
-    /// Whether the holder of some earlier token may still be acting.
-    pub fn is_leased(&self, now: Timestamp) -> bool {
-        self.head.lease_until.is_some_and(|until| until > now)
+    /// Until when the holder of some earlier token may still be acting; `None` when nobody is.
+    pub fn leased_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.head.lease_until.filter(|until| *until > now)
     }
 }

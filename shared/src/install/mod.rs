@@ -188,7 +188,7 @@ impl Install {
         loop {
             let now = self.steward.clock.now();
             let account = self.steward.loaded_or_new(at).await?;
-            let is_leased = account.is_leased(now);
+            let is_leased = account.leased_until(now).is_some();
             if is_leased && is_installed_just_now(&account, now) {
                 return Ok(None);
             }
@@ -230,7 +230,7 @@ impl Install {
 /// he has asked of Stripe may still be under way, so his lease is left to run out.
 fn opened(account: Account, now: Timestamp) -> Result<Change, Error> {
     let is_new = account.head.version == 0;
-    let is_leased = account.is_leased(now);
+    let is_leased = account.leased_until(now).is_some();
     let mut change = Change::of(account, now, Actor::Install);
     if is_leased {
         change.wait_for_lease();

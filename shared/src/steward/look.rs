@@ -142,8 +142,15 @@ impl Steward {
             Some(State::Retiring { ending, .. }) => ending,
             Some(State::Current { doom: Some(_), .. }) => Ending::Expired,
             Some(State::Current { .. }) if by_us => Ending::Expired,
+            Some(
+                State::Current { .. }
+                | State::Requested { .. }
+                | State::Issued { .. }
+                | State::Proven { .. }
+                | State::Undecryptable { .. }
+                | State::NeedsOperator { .. },
+            ) => Ending::RevokedByUser,
             Some(State::Ended { .. }) | None => return Ok(()),
-            Some(_) => Ending::RevokedByUser,
         };
         change.apply(
             slot,

@@ -175,8 +175,7 @@ impl Steward {
         deadline: Timestamp,
     ) -> Result<Advanced, Error> {
         let now = self.clock.now();
-        if account.is_leased(now) {
-            let until = account.head.lease_until.unwrap_or(now);
+        if let Some(until) = account.leased_until(now) {
             return Ok(Advanced::Busy(until));
         }
         self.drive_held(account, false, actor, deadline).await
@@ -271,8 +270,8 @@ impl Steward {
     ) -> Result<Advanced, Error> {
         let now = self.clock.now();
         let Some(account) = self.store.load(at).await? else { return Ok(Advanced::Unknown) };
-        if account.is_leased(now) {
-            return Ok(Advanced::Busy(account.head.lease_until.unwrap_or(now)));
+        if let Some(until) = account.leased_until(now) {
+            return Ok(Advanced::Busy(until));
         }
         let Some((generation, _)) = account.current(slot) else { return Err(Error::NoCurrentKey) };
         let mut change = Change::of(account, now, actor);

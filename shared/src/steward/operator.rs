@@ -65,8 +65,8 @@ impl Steward {
         if orders.report_only.is_some() || account.head.epoch < orders.epoch {
             return Err(Error::OnlyReports);
         }
-        if account.is_leased(now) {
-            return Ok(Advanced::Busy(account.head.lease_until.unwrap_or(now)));
+        if let Some(until) = account.leased_until(now) {
+            return Ok(Advanced::Busy(until));
         }
         let unwanted = unwanted(&account, slot, expiry);
         if unwanted.is_empty() {
@@ -142,8 +142,8 @@ pub async fn pause(
     now: Timestamp,
 ) -> Result<Asked, Error> {
     let Some(account) = store.load(at).await? else { return Ok(Asked::Unknown) };
-    if account.is_leased(now) {
-        return Ok(Asked::Busy(account.head.lease_until.unwrap_or(now)));
+    if let Some(until) = account.leased_until(now) {
+        return Ok(Asked::Busy(until));
     }
     if account.head.paused_since.is_some() == paused {
         return Ok(Asked::Recorded(Box::new(account)));
@@ -168,8 +168,7 @@ pub async fn carry_on(
     let unknown = (Asked::Unknown, Cleared::default());
     let Some(account) = store.load(at).await? else { return Ok(unknown) };
     let Some(state) = account.slots.get(slot).cloned() else { return Ok(unknown) };
-    if account.is_leased(now) {
-        let until = account.head.lease_until.unwrap_or(now);
+    if let Some(until) = account.leased_until(now) {
         return Ok((Asked::Busy(until), Cleared::default()));
     }
     let given_up = count_stuck(&account, slot);

@@ -23,8 +23,8 @@ impl Steward {
     ) -> Result<Advanced, Error> {
         let account = self.loaded_or_new(at).await?;
         let now = self.clock.now();
-        if account.is_leased(now) {
-            return Ok(Advanced::Busy(account.head.lease_until.unwrap_or(now)));
+        if let Some(until) = account.leased_until(now) {
+            return Ok(Advanced::Busy(until));
         }
         let mut change = Change::of(account, now, actor);
         change.claim();
@@ -45,8 +45,8 @@ impl Steward {
     ) -> Result<Advanced, Error> {
         let account = self.loaded_or_new(at).await?;
         let now = self.clock.now();
-        if account.is_leased(now) {
-            return Ok(Advanced::Busy(account.head.lease_until.unwrap_or(now)));
+        if let Some(until) = account.leased_until(now) {
+            return Ok(Advanced::Busy(until));
         }
         let slots = KINDS.map(|kind| Slot::new(kind, SlotName::default()));
         let is_open = slots.iter().all(|slot| account.slots.contains_key(slot));

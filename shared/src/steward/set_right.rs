@@ -51,8 +51,7 @@ impl Steward {
         let Some(mut account) = self.store.load(at).await? else {
             return Ok((None, Advanced::Unknown));
         };
-        if account.is_leased(now) {
-            let until = account.head.lease_until.unwrap_or(now);
+        if let Some(until) = account.leased_until(now) {
             return Ok((None, Advanced::Busy(until)));
         }
         let mut told: Option<Report> = None;
