@@ -8,9 +8,8 @@ use crate::domain::intent::How;
 use crate::domain::lifecycle::State;
 use crate::domain::orders::Orders;
 use crate::domain::policy::Policy;
-use crate::domain::slot::{Generation, Slot, SlotName};
+use crate::domain::slot::{Generation, Slot};
 use crate::domain::time::Timestamp;
-use crate::serve::KINDS;
 use crate::steward::{Error, Steward, look_at_all};
 use crate::store::{Due, EventRef};
 use crate::stripe::{self, Refusal, TimeLeft};
@@ -205,8 +204,8 @@ fn authorized(change: &mut Change, at: Timestamp) -> Result<(), Error> {
     change.set_status(Status::Installed { since: at }, Action::Install);
     if is_anew {
         look_at_all(change)?;
-        for kind in KINDS {
-            change.open_slot(&Slot::new(kind, SlotName::default()));
+        for slot in Slot::of_an_installation() {
+            change.open_slot(&slot);
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::domain::lifecycle::State;
 use crate::domain::policy::Policy;
 use crate::domain::sealed::Material;
 use crate::domain::secret::SecretToken;
-use crate::domain::slot::{AccountRef, Generation, Kind, Slot};
+use crate::domain::slot::{AccountRef, Generation, Slot};
 use crate::domain::time::Timestamp;
 use crate::fault::Fault;
 use crate::runtime::clock::Clock;
@@ -197,6 +197,3 @@ fn etag(
         [rotates_at, previous_valid_until].map(|at| at.map_or(0, Timestamp::millis));
     format!("\"{generation}-{key}-{rotates}-{overlap}\"")
 }
-
-/// The kinds that every installation gets a slot of.
-pub const KINDS: [Kind; 2] = [Kind::Secret, Kind::Publishable];

@@ -166,6 +166,11 @@ impl Slot {
     pub fn new(kind: Kind, name: SlotName) -> Self {
         Self { kind, name }
     }
+
+    /// The slots that every installation opens.
+    pub fn of_an_installation() -> [Self; 2] {
+        [Kind::Secret, Kind::Publishable].map(|kind| Self::new(kind, SlotName::default()))
+    }
 }
 
 impl fmt::Display for Slot {

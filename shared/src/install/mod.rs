@@ -10,11 +10,10 @@ use crate::domain::account::{Account, Change, Status};
 use crate::domain::audit::{Action, Actor};
 use crate::domain::id::AccountId;
 use crate::domain::secret::SecretToken;
-use crate::domain::slot::{AccountRef, Mode, Slot, SlotName};
+use crate::domain::slot::{AccountRef, Mode, Slot};
 use crate::domain::time::Timestamp;
 use crate::fault::Fault;
 use crate::runtime::metrics::Metric;
-use crate::serve::KINDS;
 use crate::steward::{self, Advanced, Steward};
 use crate::stripe;
 use crate::webhook::install_link;
@@ -243,8 +242,8 @@ fn opened(account: Account, now: Timestamp) -> Result<Change, Error> {
     if !is_new {
         steward::look_at_all(&mut change)?;
     }
-    for kind in KINDS {
-        change.open_slot(&Slot::new(kind, SlotName::default()));
+    for slot in Slot::of_an_installation() {
+        change.open_slot(&slot);
     }
     Ok(change)
 }
@@ -252,10 +251,9 @@ fn opened(account: Account, now: Timestamp) -> Result<Change, Error> {
 /// Whether the same callback was here a moment ago: its lease is that installation's, and overtaking it would only
 /// keep the person waiting. Within so short a time nobody uninstalls and installs again.
 fn is_installed_just_now(account: &Account, now: Timestamp) -> bool {
-    let is_open = KINDS.iter().all(|kind| {
-        let slot = Slot::new(*kind, SlotName::default());
-        account.slots.get(&slot).is_some_and(|state| state.hold.is_none())
-    });
+    let is_open = Slot::of_an_installation()
+        .iter()
+        .all(|slot| account.slots.get(slot).is_some_and(|state| state.hold.is_none()));
     match account.head.status {
         Status::Installed { since } => is_open && now.since(since) < TWICE,
         Status::Uninstalled { .. } => false,

@@ -195,7 +195,7 @@ fn is_asked_for(account: &Account, slot: &Slot, ended: Option<&State>) -> bool {
 
 /// Holds a slot whose key the user ended. A successor that Stripe has made already takes its place all the same: that
 /// one the user has not ended. One that was only asked for is given up; should the call have made a key, or make one
-/// yet, nobody can read that, and reconciling finds and ends it.
+/// yet, nobody can read that: reconciling finds it, and ends it if it is seen to be ours.
 fn hold_revoked(change: &mut Change, slot: &Slot) -> Result<(), Error> {
     let pending = change.account().pending(slot);
     let pending = pending.map(|(it, state)| (it, matches!(state, State::Requested { .. })));

@@ -345,7 +345,7 @@ impl Steward {
                     self.take_pure_step(change, orders, &planned)?;
                 }
                 Some(_) => {
-                    // Nothing else is recorded before the next step acts: it has to begin with a whole lease (I8).
+                    // The next step begins under a whole lease (I8) without a write of its own for that.
                     change.extend_lease_from(self.clock.now());
                     return Ok(true);
                 }

@@ -4,9 +4,8 @@ use super::{Advanced, Error, Steward};
 use crate::domain::account::{Account, Change, Status};
 use crate::domain::audit::{Action, Actor, Phase};
 use crate::domain::lifecycle::Happened;
-use crate::domain::slot::{AccountRef, Slot, SlotName};
+use crate::domain::slot::{AccountRef, Slot};
 use crate::domain::time::Timestamp;
-use crate::serve::KINDS;
 
 impl Steward {
     /// Opens an account and one slot in it as an install callback would, and brings its key as far as it
@@ -48,7 +47,7 @@ impl Steward {
         if let Some(until) = account.leased_until(now) {
             return Ok(Advanced::Busy(until));
         }
-        let slots = KINDS.map(|kind| Slot::new(kind, SlotName::default()));
+        let slots = Slot::of_an_installation();
         let is_open = slots.iter().all(|slot| account.slots.contains_key(slot));
         match account.head.status {
             Status::Uninstalled { at } if at >= as_of => {

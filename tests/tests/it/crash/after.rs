@@ -7,7 +7,6 @@ use fake_stripe::KeepOrExpire;
 use http::StatusCode;
 use keysteward::domain::policy::{OnUninstall, OnUserExpire};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
-use keysteward::serve::KINDS;
 use keysteward::steward::operator::Expiry;
 use keysteward_tests::world::{account, default_slot, json_of};
 use keysteward_tests::{World, invariants};
@@ -28,7 +27,11 @@ impl Watch {
         at: &AccountRef,
         use_case: UseCase,
     ) -> anyhow::Result<Self> {
-        let lasting = if keeps_its_key(use_case) { KINDS.to_vec() } else { Vec::new() };
+        let lasting = if keeps_its_key(use_case) {
+            vec![Kind::Secret, Kind::Publishable]
+        } else {
+            Vec::new()
+        };
         let watch = Self { at: at.clone(), lasting };
         watch.look(world).await?;
         Ok(watch)
