@@ -8,7 +8,8 @@ use keysteward::domain::time::Timestamp;
 
 /// See what Keysteward holds, and give it orders. Reads the variables that the functions read.
 ///
-/// Exit codes: 0 done, 1 failed, 2 usage, 3 found something wrong (reconcile, audit --verify, doctor).
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 found something wrong (reconcile, audit --verify, doctor,
+/// rotate --all --watch).
 #[derive(Debug, Parser)]
 #[command(name = "keysteward", version)]
 pub(crate) struct Args {
@@ -216,6 +217,9 @@ pub(crate) struct Provision {
     /// In which mode of the account.
     #[arg(long, value_parser = mode, value_name = "live|test")]
     pub(crate) mode: Mode,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Group)]

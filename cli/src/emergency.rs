@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use keysteward::domain::account::{Account, SlotState, Status};
+use keysteward::domain::account::{Account, Status};
 use keysteward::domain::attention::needs_operator;
 use keysteward::domain::lifecycle::State;
 use keysteward::domain::orders::{Emergency, Standing};
@@ -200,7 +200,8 @@ async fn tally(store: &Store, emergency: &Emergency, session: &Session) -> anyho
         let keys = left(emergency, account);
         tally.keys += keys;
         tally.accounts += u64::from(keys > 0);
-        tally.held += if keys > 0 { held(account).min(keys) } else { 0 };
+        tally.held +=
+            slots_left(emergency, account).filter(|slot| waits(account, slot)).count() as u64;
     })
     .await?;
     bar.finish_and_clear();
@@ -211,10 +212,16 @@ async fn tally(store: &Store, emergency: &Emergency, session: &Session) -> anyho
 /// How many keys of an account it still wants replaced: those that are served, and those on their way that
 /// were issued before it.
 pub(crate) fn left(emergency: &Emergency, account: &Account) -> u64 {
-    if matches!(account.head.status, Status::Uninstalled { .. }) {
-        return 0;
-    }
-    let is_left = |kind: Kind, state: &State| match state {
+    slots_left(emergency, account).count() as u64
+}
+
+/// The slot of each such key.
+fn slots_left<'a>(
+    emergency: &'a Emergency,
+    account: &'a Account,
+) -> impl Iterator<Item = &'a Slot> {
+    let is_installed = !matches!(account.head.status, Status::Uninstalled { .. });
+    let is_left = move |kind: Kind, state: &State| match state {
         State::Issued { issued_at, .. } | State::Proven { issued_at, .. } => {
             let is_wanted = kind == Kind::Secret || emergency.publishable;
             is_wanted && emergency.covers(&account.at) && *issued_at < emergency.issued_before
@@ -226,16 +233,15 @@ pub(crate) fn left(emergency: &Emergency, account: &Account) -> u64 {
         | State::Undecryptable { .. }
         | State::NeedsOperator { .. } => emergency.condemns(&account.at, kind, state),
     };
-    let generations = account.generations.iter();
-    generations.filter(|((slot, _), state)| is_left(slot.kind, state)).count() as u64
+    let generations = account.generations.iter().filter(move |_| is_installed);
+    generations
+        .filter(move |((slot, _), state)| is_left(slot.kind, state))
+        .map(|((slot, _), _)| slot)
 }
 
-fn held(account: &Account) -> u64 {
-    let slots = account.slots.iter();
-    let waits = |(slot, state): &(&Slot, &SlotState)| {
-        state.hold.is_some() || needs_operator(account, slot).is_some()
-    };
-    slots.filter(waits).count() as u64
+fn waits(account: &Account, slot: &Slot) -> bool {
+    let is_held = account.slots.get(slot).is_some_and(|state| state.hold.is_some());
+    is_held || needs_operator(account, slot).is_some()
 }
 
 fn question(emergency: &Emergency, before: Tally, standing: &Standing) -> String {

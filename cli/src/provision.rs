@@ -5,7 +5,7 @@ use keysteward::domain::audit::Actor;
 use keysteward::domain::slot::AccountRef;
 
 use crate::args::Provision;
-use crate::one::{patience, settled};
+use crate::one::{ask_to_give_up, patience, settled};
 use crate::rotate::waits;
 use crate::session::{Found, Session};
 use crate::show::Shown;
@@ -14,6 +14,7 @@ pub(crate) async fn run(asked: Provision, session: &mut Session) -> anyhow::Resu
     let at = AccountRef::new(asked.mode, asked.account);
     let slot = asked.kind.slot(asked.slot);
     let steward = session.parts.steward().await?;
+    ask_to_give_up(session, &steward.store, (&at, &slot), asked.yes).await?;
     let deadline = patience(steward.clock.now());
     let provisioned = steward.provision(&at, &slot, Actor::Operator, deadline).await?;
     let account = settled(provisioned)?;

@@ -26,7 +26,7 @@ pub(crate) async fn run(asked: Reconcile, session: &mut Session) -> anyhow::Resu
         }
         None => {
             if asked.apply {
-                session.confirm(asked.yes, QUESTION, "apply")?;
+                session.confirm(asked.yes, &question(asked.mode), "apply")?;
             }
             let bar = session.terminal.progress("accounts compared", None);
             for number in 0..SHARDS {
@@ -73,7 +73,8 @@ async fn compare(steward: &Steward, at: &AccountRef, apply: bool) -> Result<Repo
             Err("somebody else is working on it: give the command again".to_owned())
         }
         (_, Advanced::Settled(_) | Advanced::OutOfTime) => {
-            Err("nothing was set right: the bundle only reports, or Stripe could not be asked"
+            Err("not all is set right: the bundle only reports, Stripe could not be asked, or there was not the \
+                 time: give the command again"
                 .to_owned())
         }
     }
@@ -159,9 +160,14 @@ impl Summary {
     }
 }
 
-const QUESTION: &str = "This sets right what differs on every account: keys of ours that the table does not know or that \
-                        nobody can read are ended, and slots whose key was ended at Stripe are held or get another, as the \
-                        policy says. Keys that the app did not mint are never touched.";
+fn question(mode: Option<Mode>) -> String {
+    let accounts = mode.map_or_else(|| "account".to_owned(), |mode| format!("{mode} account"));
+    format!(
+        "This sets right what differs on every {accounts}: keys of ours that the table does not know or that nobody can \
+         read are ended, slots whose key was ended at Stripe are held or get another, as the policy says, and rotations \
+         that are later than the policy allows are brought forward. Keys that the app did not mint are never touched."
+    )
+}
 
 /// Stripe's rate is kept by the client's own pace.
 const AT_ONCE: usize = 8;

@@ -11,7 +11,7 @@ use keysteward::store::Store;
 use serde::Serialize;
 
 use crate::args::Resume;
-use crate::one::recorded;
+use crate::one::{ask_to_give_up, recorded};
 use crate::output::{count, instant, rfc3339};
 use crate::pause::Paused;
 use crate::session::{Found, Session};
@@ -34,7 +34,7 @@ pub(crate) async fn run(asked: Resume, session: &mut Session) -> anyhow::Result<
     match asked.slot {
         Some(name) => {
             let slot = asked.kind.slot(name);
-            ask_to_give_up(&store, &at, &slot, asked.yes, session).await?;
+            ask_to_give_up(session, &store, (&at, &slot), asked.yes).await?;
             carry_on(&store, &at, &slot, session).await
         }
         None => {
@@ -45,26 +45,6 @@ pub(crate) async fn run(asked: Resume, session: &mut Session) -> anyhow::Result<
             Ok(Found::NothingWrong)
         }
     }
-}
-
-/// Keys that are given up are ended at Stripe, which nobody can take back.
-async fn ask_to_give_up(
-    store: &Store,
-    at: &AccountRef,
-    slot: &Slot,
-    is_agreed: bool,
-    session: &mut Session,
-) -> anyhow::Result<()> {
-    let Some(account) = store.load(at).await? else { bail!("nothing is stored of this account") };
-    let stuck = account.generations_of(slot).filter(|(_, state)| state.is_stuck()).count() as u64;
-    if stuck == 0 {
-        return Ok(());
-    }
-    let question = format!(
-        "{} given up of {slot}; what key Stripe named is ended there. The next sweep mints a key if the slot has none.",
-        count(stuck, "generation is", "generations are")
-    );
-    session.confirm(is_agreed, &question, at.id.as_str())
 }
 
 async fn carry_on(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use keysteward::domain::lifecycle::State;
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::domain::time::Timestamp;
@@ -152,6 +153,25 @@ async fn who_watches_what_only_waits_is_told_so_and_the_order_stays() -> anyhow:
     assert_eq!(said["left"]["keys"], accounts.len());
     assert_eq!(said["left"]["held"], accounts.len());
     assert!(desk.world.steward().store.standing().await?.emergency.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_by_its_own_slot() -> anyhow::Result<()> {
+    let (desk, at) = Desk::with_account("acct_1Apart").await?;
+    let account = desk.world.account(&at).await?;
+    let (_, publishable) =
+        account.current(&default_slot(Kind::Publishable)).context("it has a publishable key")?;
+    let id = publishable.key().context("stripe named it")?.to_string();
+    assert!(desk.world.stripe.expire_in_dashboard(at.id.as_str(), &id));
+    desk.world.deliver().await?;
+    desk.world.pass(Duration::from_secs(60));
+    let account = desk.world.account(&at).await?;
+    let is_held = |kind| account.slots[&default_slot(kind)].hold.is_some();
+    assert!(is_held(Kind::Publishable) && !is_held(Kind::Secret));
+    let args = ["rotate", "--all", "--dry-run", "--output", "json"];
+    let left = desk.give(&args).await.json(0)?["left"].clone();
+    assert_eq!((&left["keys"], &left["held"]), (&json!(1), &json!(0)), "{left}");
     Ok(())
 }
 

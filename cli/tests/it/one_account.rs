@@ -166,6 +166,23 @@ async fn a_slot_that_needs_an_operator_carries_on_when_one_says_so() -> anyhow::
 }
 
 #[tokio::test]
+async fn provision_asks_before_it_gives_up_what_only_a_person_can_end() -> anyhow::Result<()> {
+    let (desk, at) = Desk::with_account("acct_1Afresh").await?;
+    let refused = FaultKind::BeforeEffect { status: 400, code: "parameter_unknown".to_owned() };
+    desk.world.stripe.inject(Fault::once(CallMatch::post("/rotate"), refused));
+    assert_eq!(desk.give(&["rotate", "acct_1Afresh"]).await.code, 1);
+    let rows = desk.rows()?;
+    let args = ["provision", "acct_1Afresh", "--mode", "test"];
+    let unasked = desk.give(&args).await;
+    assert!(unasked.code == 2 && unasked.err.contains("1 generation is given up"), "{unasked:?}");
+    assert_eq!(desk.rows()?, rows);
+    let said = desk.answer(&args, "acct_1Afresh").await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(current(&desk, &at).await?, Some(3));
+    Ok(())
+}
+
+#[tokio::test]
 async fn expire_now_ends_the_key_before_the_next_one_is_asked_for() -> anyhow::Result<()> {
     let (desk, at) = Desk::with_account("acct_1First").await?;
     let before = desk.world.stripe.log().len();
