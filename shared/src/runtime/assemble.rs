@@ -225,9 +225,30 @@ fn link(settings: &Settings<'_>, name: &'static str) -> Result<Option<InstallLin
 
 fn address(settings: &Settings<'_>, name: &'static str) -> Result<Option<String>, StartError> {
     let Some(text) = settings.optional(name) else { return Ok(None) };
-    web_address(&text).map_err(|_| SettingsError::Invalid(name, "an absolute https address"))?;
-    Ok(Some(text))
+    let url = web_address(&text);
+    let url = url.map_err(|_| SettingsError::Invalid(name, "an absolute https address"))?;
+    // As a header holds it: what is not ASCII is encoded.
+    Ok(Some(url.into()))
 }
 
 /// The longest step is retiring: probe, expire, probe, each tried three times, is over within the lease.
 const STRIPE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_kept_as_a_header_can_hold_it() {
+        for (given, kept) in [
+            ("https://app.example/zur\u{fc}ck?a=b", "https://app.example/zur%C3%BCck?a=b"),
+            ("https://app.example/welcome", "https://app.example/welcome"),
+        ] {
+            let lookup = |_: &str| Some(given.to_owned());
+            let address = address(&Settings::new(&lookup), "KEYSTEWARD_AFTER_INSTALL_URL").unwrap();
+            assert_eq!(address.as_deref(), Some(kept));
+        }
+        let lookup = |_: &str| Some("app.example".to_owned());
+        assert!(address(&Settings::new(&lookup), "KEYSTEWARD_AFTER_INSTALL_URL").is_err());
+    }
+}

@@ -24,7 +24,7 @@ pub(super) fn request(event: &str) -> Option<Request> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri(&event.path, &event.query)?;
-    *request.headers_mut() = headers(event.headers, &event.cookies);
+    *request.headers_mut() = headers(&event.headers, &event.cookies);
     let caller = event.context.authorizer.and_then(|authorizer| authorizer.iam?.user_arn);
     if let Some(caller) = caller {
         request.extensions_mut().insert(Caller(caller));
@@ -48,19 +48,18 @@ fn uri(path: &str, query: &str) -> Option<Uri> {
 }
 
 /// A header that no HTTP message could hold is left out, as if it had not been sent.
-fn headers(sent: BTreeMap<String, String>, cookies: &[String]) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(sent.len() + 1);
-    for (name, value) in sent {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value))
-        {
-            headers.append(name, value);
+fn headers(sent: &BTreeMap<String, String>, cookies: &[String]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let named = sent
+        .iter()
+        .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value)));
+    // Each cookie by itself: another application's may hold what no header may.
+    let cookies = cookies.iter().map(|cookie| (header::COOKIE, cookie));
+    for (name, value) in named.chain(cookies) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            // Full at 32,768: API Gateway sends no more than some hundred.
+            let _ = headers.try_append(name, value);
         }
-    }
-    if !cookies.is_empty()
-        && let Ok(value) = HeaderValue::from_str(&cookies.join("; "))
-    {
-        headers.insert(header::COOKIE, value);
     }
     headers
 }
@@ -180,7 +179,8 @@ mod tests {
                 crate::http::single(request.headers(), "stripe-signature"),
                 Some("t=1,v1=00")
             );
-            assert_eq!(crate::http::single(request.headers(), "cookie"), Some("a=1; b=2"));
+            let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
+            assert_eq!(cookies, ["a=1", "b=2"]);
             assert_eq!(crate::http::request_id(&request), "request-1");
             let caller = request.extensions().get::<Caller>().unwrap();
             assert_eq!(caller.0, "arn:aws:iam::1:role/shop");
@@ -209,6 +209,24 @@ mod tests {
             assert_eq!(crate::http::query(&request, "x").as_deref(), Some("\"<\u{e9} "));
             assert_eq!(crate::http::query(&request, "mode").as_deref(), Some("live"));
         }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_costs_no_other_one() {
+        let mut event: serde_json::Value =
+            serde_json::from_str(&event("/install/callback", "", "", false)).unwrap();
+        event["cookies"] = serde_json::json!(["who=J\u{fc}rgen", "bell=\u{7}", "ours=1"]);
+        let request = request(&event.to_string()).unwrap();
+        let cookies = request.headers().get_all("cookie").iter();
+        let read: Vec<_> = cookies.filter_map(|cookie| cookie.to_str().ok()).collect();
+        assert_eq!(read, ["ours=1"]);
+        assert_eq!(crate::http::single(request.headers(), "stripe-signature"), Some("t=1,v1=00"));
+    }
+
+    #[test]
+    fn more_headers_than_a_request_holds_are_left_out() {
+        let sent = (0..40_000).map(|number| (format!("x-{number}"), String::new())).collect();
+        assert!(headers(&sent, &[]).len() > 20_000);
     }
 
     #[test]
