@@ -156,7 +156,8 @@ fn apply_account_event(change: &mut Change, event: &Notification) -> Result<(), 
                 Status::Uninstalled { at } => event.created > at,
             };
             if is_about_this_one {
-                let at = change.now();
+                // By Stripe's clock, as what comes after it will be: heard of, it may have been late.
+                let at = event.created.min(change.now());
                 change.set_status(Status::Uninstalled { at }, Action::Uninstall);
             }
         }

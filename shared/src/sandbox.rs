@@ -3,6 +3,7 @@
 
 use crate::domain::account::{Account, Change, Status};
 use crate::domain::audit::{Action, Actor};
+use crate::domain::changeover::Vacated;
 use crate::domain::event::Notification;
 use crate::domain::id::SandboxId;
 use crate::domain::policy::Policy;
@@ -85,10 +86,14 @@ impl Steward {
         let now = self.clock.now();
         let mut change = Change::of(*account, now, Actor::Event);
         change.claim();
-        if !change.vacate(now.plus(self.policy.overlap()))? {
-            return Ok(Ran::Busy);
+        match change.vacate(now.plus(self.policy.overlap()))? {
+            Vacated::NotYet => Ok(Ran::Busy),
+            Vacated::Wholly => self.wind_up(change, deadline).await,
+            Vacated::InPart => {
+                self.wind_up(change, deadline).await?;
+                Ok(Ran::Busy)
+            }
         }
-        self.wind_up(change, deadline).await
     }
 
     async fn close(&self, at: &AccountRef, deadline: Timestamp) -> Result<Ran, Error> {

@@ -96,7 +96,7 @@ pub enum Status {
     },
     /// Access is gone; nothing is served.
     Uninstalled {
-        /// Since when.
+        /// Since when, by Stripe's word.
         at: Timestamp,
     },
 }

@@ -27,18 +27,24 @@ impl Change {
         Ok(())
     }
 
-    /// Retires the current keys of a sandbox whose owner went live, by `dies_at`, and makes no others.
-    ///
-    /// `false`, with nothing changed, while a key is on its way: it may be alive at Stripe already.
-    pub fn vacate(&mut self, dies_at: Timestamp) -> Result<bool, Illegal> {
+    /// Retires the current keys of a sandbox whose owner went live, by `dies_at`, and makes no others: of as many
+    /// slots as one change holds.
+    pub fn vacate(&mut self, dies_at: Timestamp) -> Result<Vacated, Illegal> {
         let slots: Vec<Slot> = self.account().slots.keys().cloned().collect();
         if slots.iter().any(|slot| self.account().pending(slot).is_some()) {
-            return Ok(false);
+            return Ok(Vacated::NotYet);
         }
         let why = HoldReason::MovedToLive;
-        let hold = Hold { why, since: self.now(), until: None };
         for slot in slots {
-            if let Some((current, state)) = self.account().current(&slot) {
+            let held = self.account().slots.get(&slot).and_then(|state| state.hold);
+            let current = self.account().current(&slot);
+            if current.is_none() && held.is_some_and(|hold| hold.why == why) {
+                continue;
+            }
+            if self.room() == 0 {
+                return Ok(Vacated::InPart);
+            }
+            if let Some((current, state)) = current {
                 let doom = match state {
                     State::Current { doom, .. } => doom.map_or(dies_at, |doom| doom.at),
                     _ => dies_at,
@@ -47,8 +53,27 @@ impl Change {
                 let over = Happened::Superseded { dies_at, try_at: dies_at };
                 self.apply(&slot, current, over, None)?;
             }
-            self.hold(&slot, Some(hold));
+            self.hold(&slot, Some(Hold { why, since: self.now(), until: None }));
         }
-        Ok(true)
+        Ok(Vacated::Wholly)
+    }
+
+    /// How many more rows are well within what one transaction holds (100 items): what one key takes, and the pure
+    /// steps that follow, fit on top.
+    pub fn room(&self) -> usize {
+        MOST_ROWS.saturating_sub(self.size())
     }
 }
+
+/// How far the slots of a sandbox are without keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vacated {
+    /// All of them.
+    Wholly,
+    /// There are more of them than one change holds.
+    InPart,
+    /// Nothing is changed while a key is on its way: it may be alive at Stripe already.
+    NotYet,
+}
+
+const MOST_ROWS: usize = 50;

@@ -121,7 +121,8 @@ pub fn compare(
                 generation: Some(*generation),
                 key: key.clone(),
             }),
-            None if matches!(state, State::Current { .. }) => {
+            // A doomed one is looked at all the same: it may be reprieved.
+            None if matches!(state, State::Current { doom: None, .. }) => {
                 compared.standing.push((slot.clone(), *generation));
             }
             None => {}

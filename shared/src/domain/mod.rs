@@ -5,7 +5,7 @@ pub mod attention;
 pub mod audit;
 pub mod backlog;
 pub mod breaker;
-mod changeover;
+pub mod changeover;
 pub mod drift;
 pub mod event;
 pub mod id;

@@ -59,11 +59,15 @@ impl Steward {
                 let doom = Happened::Doomed(Doom { at, by });
                 change.apply(slot, generation, doom, Some(Because::KeyIsDoomed))?;
             }
-            Ok(_) => {
-                if matches!(state, Some(State::Current { doom: None, .. })) {
-                    change.ask_is_met(slot);
+            Ok(ApiKey { expires_at, .. }) => match state {
+                Some(State::Current { doom: None, .. }) => change.ask_is_met(slot),
+                Some(State::Current { doom: Some(doom), .. })
+                    if expires_at.is_none() && is_only_absent(slot, doom) =>
+                {
+                    change.apply(slot, generation, Happened::Reprieved, None)?;
                 }
-            }
+                _ => {}
+            },
             // Or this account cannot be asked any more: an uninstall that nobody told us of.
             Err(error)
                 if matches!(error.refusal(), Some(Refusal::NotFound | Refusal::Forbidden)) =>
@@ -77,7 +81,8 @@ impl Steward {
                         }
                     }
                     Some(false) => {}
-                    None => return Ok(false),
+                    // What can never be tried will not be learnt later either.
+                    None => return Ok(state.is_none_or(|state| !may_be_tried(&state))),
                 }
             }
             Err(error) => {
@@ -181,6 +186,15 @@ impl Steward {
     }
 }
 
+/// Whether nothing but its absence spoke for the end of a key: what a list shows late comes back.
+fn is_only_absent(slot: &Slot, doom: Doom) -> bool {
+    slot.kind == Kind::Publishable && doom.by == DoomedBy::SomebodyElse
+}
+
+fn may_be_tried(state: &State) -> bool {
+    state.material().is_some() && !state.is_stuck()
+}
+
 /// Whether somebody asked for a key here who knew of none that works: the user who ended this one and installed the
 /// app again, say, before anybody saw its end. A key that came of that call and was ended is another matter.
 fn is_asked_for(account: &Account, slot: &Slot, ended: Option<&State>) -> bool {
@@ -219,8 +233,8 @@ fn doom_if_rotated_by_us(
     slot: &Slot,
     generation: Generation,
 ) -> Result<(), Error> {
-    let is_spared =
-        matches!(change.account().current(slot), Some((_, State::Current { doom: None, .. })));
+    let is_spared = matches!(change.account().current(slot),
+        Some((current, State::Current { doom: None, .. })) if current == generation);
     match unanswered_rotation_ends(change.account(), slot).filter(|_| is_spared) {
         Some(at) => {
             let doom = Happened::Doomed(Doom { at, by: DoomedBy::LostAnswer });

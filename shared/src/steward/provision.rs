@@ -105,11 +105,11 @@ fn install(change: &mut Change) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Makes every current key due for a look.
+/// Makes current keys due for a look, as many as one change holds: the others are looked at within a day.
 pub(crate) fn look_at_all(change: &mut Change) -> Result<(), Error> {
     let slots: Vec<Slot> = change.account().slots.keys().cloned().collect();
     let now = change.now();
-    for slot in slots {
+    for slot in slots.into_iter().take(change.room()) {
         if let Some((current, _)) = change.account().current(&slot) {
             change.apply(&slot, current, Happened::LookedAt { look_at: now }, None)?;
         }

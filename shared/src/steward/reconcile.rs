@@ -96,7 +96,7 @@ impl Steward {
             };
             let by_ourselves = is_restored || confirmed.iter().any(is_of_ours);
             for (finding, key) in confirmed {
-                if change.size() >= MOST_ROWS {
+                if change.room() == 0 {
                     is_whole = false;
                     break 'slots;
                 }
@@ -111,8 +111,7 @@ impl Steward {
         }
         self.tell(change, &report.findings, applies);
         if is_whole && is_restored && applies {
-            let room = MOST_ROWS.saturating_sub(change.size());
-            is_whole = change.enter_epoch(orders.epoch, room);
+            is_whole = change.enter_epoch(orders.epoch, change.room());
         }
         if is_whole {
             // That nothing was found is worth saying too.
@@ -282,10 +281,13 @@ fn note_standing(change: &mut Change, standing: &[(Slot, Generation)]) -> Result
         // Noted by the changes just before this one.
         let is_noted = matches!(state, Some(State::Current { look_at: noted, .. })
             if noted.plus(JUST_NOW) > look_at);
-        if is_noted {
+        // Whether who asked for a key was met, Stripe's object says and not its list.
+        let is_asked_for =
+            change.account().slots.get(slot).is_some_and(|state| state.asked_at.is_some());
+        if is_noted || is_asked_for {
             continue;
         }
-        if change.size() >= MOST_ROWS {
+        if change.room() == 0 {
             return Ok(false);
         }
         change.apply(slot, *generation, Happened::LookedAt { look_at }, None)?;
@@ -327,7 +329,5 @@ fn listed_of(key: ApiKey) -> Listed {
     }
 }
 
-/// Well below the 100 items of a transaction: what one finding takes, and pure steps that follow, fit on top.
-const MOST_ROWS: usize = 50;
 /// How long a comparison may take that goes on over several changes.
 const JUST_NOW: Duration = Duration::from_secs(600);

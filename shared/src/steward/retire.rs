@@ -7,7 +7,7 @@ use crate::domain::lifecycle::{Ending, Happened, State};
 use crate::domain::plan::{Because, RETIRE_RETRY};
 use crate::domain::policy::Policy;
 use crate::domain::sealed::Material;
-use crate::domain::slot::{Generation, Slot};
+use crate::domain::slot::{Generation, Kind, Slot};
 use crate::runtime::metrics::Metric;
 use crate::stripe::{self, KeyStatus, Refusal};
 
@@ -27,9 +27,10 @@ impl Steward {
             return Ok(());
         };
         let ended = match self.is_dead(change, slot, generation).await {
-            Some(true) => true,
-            // Also when it could not be tried: a vault or a Stripe out of reach proves nothing.
-            Some(false) | None => match self.expire_at_stripe(change, &key).await {
+            Some(true) if slot.kind == Kind::Secret => true,
+            // A publishable key's 401 may be about the call that it may not make. Where a key could not be tried,
+            // a vault or a Stripe out of reach proves nothing.
+            Some(_) | None => match self.expire_at_stripe(change, &key).await {
                 Ok(()) if matches!(material, Some(Material::Sealed(_))) => {
                     // Stripe was measured to accept a key for some seconds after it was expired.
                     self.is_dead(change, slot, generation).await == Some(true)

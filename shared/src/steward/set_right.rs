@@ -16,7 +16,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many active keys of the account are not ours.
     pub foreign: u32,
-    /// Whether they were set right.
+    /// Whether they were set right, and the whole account was compared.
     pub applied: bool,
     /// How many of them stand: all when nothing was set right, else those that nothing could be done about.
     pub left: u32,
@@ -65,7 +65,10 @@ impl Steward {
                     told = Some(report.after(told));
                     account = recorded;
                 }
-                Part::None(advanced) => return Ok((told, advanced)),
+                Part::None(advanced) => {
+                    let told = told.map(|told| Report { applied: false, ..told });
+                    return Ok((told, advanced));
+                }
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct Behaviour {
     pub absolute_page_urls: bool,
     /// Milliseconds an expired key still authenticates (§0.5; Stripe was measured at about 9000).
     pub expire_lag_ms: i64,
+    /// Whether a publishable key that lives is answered 401 when it makes a call that is not for it (else 403).
+    pub publishable_answers_401: bool,
     /// Active keys an account may have in one mode before `api_key_limit_reached`.
     pub key_limit: usize,
     /// From version 2026-08 on, refuse secret keys without `permissions`.
@@ -80,6 +82,7 @@ impl Default for Behaviour {
             object_id_finds_keys: true,
             absolute_page_urls: false,
             expire_lag_ms: 0,
+            publishable_answers_401: false,
             key_limit: 100,
             restricted_only: false,
             old_id_retrievable: true,

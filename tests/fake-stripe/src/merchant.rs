@@ -41,10 +41,11 @@ impl World {
             return Err(ApiError::unauthorized("Expired API Key provided."));
         };
         if key.kind == KeyType::Publishable {
-            return Err(ApiError::forbidden(
-                "secret_key_required",
-                "This API call cannot be made with a publishable API key.",
-            ));
+            let why = "This API call cannot be made with a publishable API key.";
+            return Err(match self.behaviour.publishable_answers_401 {
+                true => ApiError::unauthorized(why),
+                false => ApiError::forbidden("secret_key_required", why),
+            });
         }
         key.last_used_ms = Some(now);
         if let Some(permissions) = &key.permissions {

@@ -134,6 +134,30 @@ async fn a_key_that_the_user_rotated_is_made_anew_at_its_end_for_who_installed_a
 }
 
 #[tokio::test]
+async fn who_installed_again_while_the_bundle_only_reported_and_then_ends_the_key_is_held()
+-> anyhow::Result<()> {
+    let (mut world, at) = installed(Strategy::Rotate).await?;
+    let copy = world.copy()?;
+    world.pass(HOUR);
+    world.restore(copy).await?;
+    world.sweep().await?;
+    world.install_app(&at).await?;
+    world.deliver().await?;
+    world.steward().give_order(|standing| standing.release()).await?;
+    world.steward().store.wake(&at, world.now()).await?;
+    world.sweep_to_rest().await?;
+    for _ in 0..2 {
+        world.pass(24 * HOUR);
+        world.sweep_to_rest().await?;
+    }
+    let key = key_of(&world, &at).await?;
+    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+    world.deliver().await?;
+    world.sweep_to_rest().await?;
+    assert_held(&world, &at).await
+}
+
+#[tokio::test]
 async fn ending_replaced_keys_lifts_no_hold() -> anyhow::Result<()> {
     let (world, at) = installed(Strategy::Rotate).await?;
     let slot = default_slot(Kind::Secret);

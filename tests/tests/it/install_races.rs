@@ -196,6 +196,32 @@ async fn stripes_word_that_the_app_was_authorized_again_undoes_an_uninstall() ->
 }
 
 #[tokio::test]
+async fn an_uninstall_that_is_heard_of_after_the_app_was_authorized_again_is_undone_by_that()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    let at = account(Mode::Live, "acct_1Slow")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    world.deliver().await?;
+    let taken = || world.stripe.take_deliveries().into_iter().map(|it| it.body).collect::<Vec<_>>();
+    let minute = Duration::from_secs(60);
+    world.pass(minute);
+    world.stripe.uninstall(at.id.as_str(), true, fake_stripe::KeepOrExpire::Keep);
+    let uninstall = taken();
+    world.pass(minute);
+    // The browser never comes back.
+    world.click_install(&at, "install").await?;
+    let authorized = taken();
+    world.pass(minute);
+    world.deliver_bodies(uninstall).await?;
+    ensure!(matches!(world.account(&at).await?.head.status, Status::Uninstalled { .. }));
+    world.deliver_bodies(authorized).await?;
+    world.sweep_to_rest().await?;
+    ensure!(world.stripe.token_works(&world.token(&at, Kind::Secret).await?));
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_authorization_from_before_the_uninstall_undoes_nothing() -> anyhow::Result<()> {
     let world = World::start().await?;
     let at = account(Mode::Live, "acct_1Late")?;

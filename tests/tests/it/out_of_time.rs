@@ -230,3 +230,42 @@ async fn a_step_that_follows_a_slow_one_begins_with_a_whole_lease() -> anyhow::R
     }
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_comparison_that_was_set_right_in_part_does_not_say_that_all_is() -> anyhow::Result<()> {
+    const SLOTS: usize = 52;
+    let (world, at) = installed(Choice::default()).await?;
+    world.stripe.set_behaviour(|stripe| stripe.key_limit = 1000);
+    let deadline = world.now().plus(Duration::from_secs(600));
+    for number in 0..SLOTS {
+        let slot = Slot::new(Kind::Secret, SlotName::parse(&format!("s{number}"))?);
+        world.steward().provision(&at, &slot, Actor::Operator, deadline).await?;
+    }
+    for key in world.stripe.keys(at.id.as_str()) {
+        ensure!(world.stripe.expire_in_dashboard(at.id.as_str(), &key.id));
+    }
+
+    slow(&world, CallMatch::get("/v2/iam/api_keys"), 1);
+    let stripe_gets_slow = async {
+        while world.account(&at).await?.slots.values().all(|slot| slot.hold.is_none()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        world.stripe.clear_faults();
+        slow(&world, CallMatch::get(""), 91);
+        anyhow::Ok(())
+    };
+    let steward = world.steward();
+    let set_right = steward.set_right(&at, Actor::Operator, deadline);
+    let (came, slowed) = tokio::join!(set_right, stripe_gets_slow);
+    slowed?;
+    let (report, advanced) = came?;
+    let report = report.context("a part was set right")?;
+    ensure!(advanced == Advanced::OutOfTime && !report.findings.is_empty(), "{report:?}");
+    ensure!(!report.applied, "there is more: {} of {SLOTS}", report.findings.len());
+
+    world.stripe.clear_faults();
+    let (report, _) = steward.set_right(&at, Actor::Operator, deadline).await?;
+    let report = report.context("the rest is")?;
+    ensure!(report.applied && report.left == 0 && !report.findings.is_empty(), "{report:?}");
+    Ok(())
+}

@@ -5,15 +5,22 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use fake_stripe::{CallMatch, Fault, FaultKind};
 use http::StatusCode;
+use keysteward::domain::audit::Actor;
+use keysteward::domain::lifecycle::State;
+use keysteward::domain::policy::{Choice, OnDrift, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
-use keysteward_tests::World;
 use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::{Setting, World};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn installed() -> anyhow::Result<(World, AccountRef)> {
-    let world = World::start().await?;
+    installed_with(Setting::default()).await
+}
+
+async fn installed_with(setting: Setting) -> anyhow::Result<(World, AccountRef)> {
+    let world = World::with(setting).await?;
     let at = account(Mode::Live, "acct_1Public")?;
     world.add_account(at.id.as_str());
     world.install_app(&at).await?;
@@ -84,6 +91,57 @@ async fn a_publishable_key_whose_id_is_gone_and_that_works_is_served_while_it_ma
         world.pass(DAY * 2);
         world.sweep_to_rest().await?;
         assert_revoked(&world, &at, Kind::Publishable).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_publishable_key_that_only_was_not_there_for_a_while_is_served_on() -> anyhow::Result<()>
+{
+    let setting = Setting {
+        choice: Choice { on_drift: OnDrift::Apply, ..Choice::default() },
+        ..Setting::default()
+    };
+    let (world, at) = installed_with(setting).await?;
+    let key = key_of(&world, &at, Kind::Publishable).await?;
+    let token = world.token(&at, Kind::Publishable).await?;
+    let kind = FaultKind::BeforeEffect { status: 404, code: "not_found".into() };
+    world.stripe.inject(Fault { on: CallMatch::get(&key), kind, times: u32::MAX });
+    world.stripe.set_behaviour(|stripe| stripe.list_lag_ms = 30 * 86_400_000);
+    world.pass(DAY + MINUTE);
+    world.sweep_to_rest().await?;
+    let stored = world.account(&at).await?;
+    let (_, state) = stored.current(&default_slot(Kind::Publishable)).context("it is served")?;
+    ensure!(matches!(state, State::Current { doom: Some(_), .. }), "but not for ever");
+
+    world.stripe.clear_faults();
+    world.stripe.set_behaviour(|stripe| stripe.list_lag_ms = 0);
+    for _ in 0..10 {
+        world.pass(DAY);
+        world.sweep_to_rest().await?;
+        ensure!(world.token(&at, Kind::Publishable).await? == token);
+    }
+    let keys = world.stripe.keys(at.id.as_str());
+    ensure!(keys.iter().any(|it| it.id == key && it.status == "active"), "nor was it ended");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_publishable_key_is_ended_at_stripe_whatever_it_answers_to_a_call_that_is_not_for_it()
+-> anyhow::Result<()> {
+    for answers_401 in [false, true] {
+        let strategy = Strategy::CreateThenExpire;
+        let choice = Choice { strategy, ..Choice::default() };
+        let (world, at) = installed_with(Setting { choice, ..Setting::default() }).await?;
+        world.stripe.set_behaviour(|stripe| stripe.publishable_answers_401 = answers_401);
+        let old = key_of(&world, &at, Kind::Publishable).await?;
+        let (slot, deadline) = (default_slot(Kind::Publishable), world.now().plus(MINUTE));
+        world.steward().rotate(&at, &slot, Actor::Operator, deadline).await?;
+        ensure!(key_of(&world, &at, Kind::Publishable).await? != old);
+        world.pass(DAY * 2);
+        world.sweep_to_rest().await?;
+        let keys = world.stripe.keys(at.id.as_str());
+        ensure!(keys.iter().any(|it| it.id == old && it.status == "expired"), "{answers_401}");
     }
     Ok(())
 }

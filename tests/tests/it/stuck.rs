@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use keysteward::domain::audit::Actor;
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::steward::operator;
@@ -103,5 +103,25 @@ async fn keys_that_do_not_open_count_from_the_last_one_that_did() -> anyhow::Res
     let before = world.token(&at, Kind::Secret).await?;
     rotate_damaged(&world, &at).await?;
     ensure!(world.token(&at, Kind::Secret).await? != before, "{:?}", states(&world, &at).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_about_a_key_that_can_never_be_tried_does_not_wait() -> anyhow::Result<()> {
+    let (world, at) = installed().await?;
+    world.deliver().await?;
+    rotate_damaged(&world, &at).await?;
+    world.deliver().await?;
+    let stored = world.account(&at).await?;
+    let slot = default_slot(Kind::Secret);
+    let stuck = stored.generations_of(&slot).find(|(_, state)| state.is_stuck());
+    let key = stuck.and_then(|(_, state)| state.key().cloned()).context("one does not open")?;
+    world.stripe.rotate_in_dashboard(at.id.as_str(), key.as_str(), 0).context("rotated")?;
+    world.deliver().await?;
+    for _ in 0..2 {
+        world.pass(Duration::from_secs(360));
+        let swept = world.sweep().await?;
+        ensure!(swept.deferred == 0, "{swept:?}");
+    }
     Ok(())
 }

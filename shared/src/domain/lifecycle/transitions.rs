@@ -37,6 +37,8 @@ pub enum Happened {
     BroughtForward { at: Timestamp },
     /// Stripe will end it at this instant.
     Doomed(Doom),
+    /// Stripe shows it, and with no end: what doomed it was a mistake.
+    Reprieved,
     /// An operator wants it dead now, whether or not there is another.
     Revoked { at: Timestamp },
     /// Ending it was tried and it is not seen dead yet.
@@ -115,6 +117,7 @@ fn requested(mut intent: Intent, happened: Happened) -> Option<State> {
         | Happened::RotationAsked { .. }
         | Happened::BroughtForward { .. }
         | Happened::Doomed(_)
+        | Happened::Reprieved
         | Happened::Revoked { .. }
         | Happened::EndingTried { .. }
         | Happened::Abandoned { .. } => return None,
@@ -139,6 +142,7 @@ fn issued(state: State, happened: Happened) -> Option<State> {
         | Happened::RotationAsked { .. }
         | Happened::BroughtForward { .. }
         | Happened::Doomed(_)
+        | Happened::Reprieved
         | Happened::Revoked { .. }
         | Happened::EndingTried { .. }
         | Happened::Abandoned { .. } => return None,
@@ -163,6 +167,7 @@ fn proven(state: State, happened: Happened) -> Option<State> {
         | Happened::RotationAsked { .. }
         | Happened::BroughtForward { .. }
         | Happened::Doomed(_)
+        | Happened::Reprieved
         | Happened::Revoked { .. }
         | Happened::EndingTried { .. }
         | Happened::GivenUp { .. }
@@ -179,6 +184,7 @@ fn current(mut state: State, happened: Happened) -> Option<State> {
         Happened::BroughtForward { at } => *rotates_at = rotates_at.map(|before| before.min(at)),
         Happened::LookedAt { look_at: next } => *look_at = next,
         Happened::Doomed(by) => *doom = Some(by),
+        Happened::Reprieved => *doom = None,
         Happened::Superseded { dies_at, try_at } => {
             let (key, material) = (key.clone(), Some(material.clone()));
             return Some(to_retire(key, material, (dies_at, try_at), Ending::Superseded));
@@ -223,6 +229,7 @@ fn retiring(mut state: State, happened: Happened) -> Option<State> {
         | Happened::RotationAsked { .. }
         | Happened::BroughtForward { .. }
         | Happened::Doomed(_)
+        | Happened::Reprieved
         | Happened::GivenUp { .. }
         | Happened::Abandoned { .. } => return None,
     }
@@ -245,6 +252,7 @@ fn undecryptable(state: State, happened: Happened) -> Option<State> {
         | Happened::RotationAsked { .. }
         | Happened::BroughtForward { .. }
         | Happened::Doomed(_)
+        | Happened::Reprieved
         | Happened::Revoked { .. }
         | Happened::EndingTried { .. }
         | Happened::GivenUp { .. } => return None,
@@ -271,6 +279,7 @@ fn needs_operator(state: State, happened: Happened) -> Option<State> {
         | Happened::RotationAsked { .. }
         | Happened::BroughtForward { .. }
         | Happened::Doomed(_)
+        | Happened::Reprieved
         | Happened::Revoked { .. }
         | Happened::EndingTried { .. }
         | Happened::GivenUp { .. } => return None,

@@ -71,6 +71,8 @@ async fn a_publishable_key_is_plain_and_takes_no_public_key() {
     assert_eq!(created.body["publishable_key"]["token"], token.as_str());
     assert!(created.body.get("secret_key").is_none());
     assert_eq!(setup.probe(&token).await, 403);
+    setup.fake.set_behaviour(|it| it.publishable_answers_401 = true);
+    assert_eq!(setup.probe(&token).await, 401);
     let body = json!({"type": "publishable_key", "public_key": public_key()});
     let refused = setup.post(LIVE, "/v2/iam/api_keys", body).await;
     assert_eq!((refused.status, refused.code()), (400, "invalid_fields"));

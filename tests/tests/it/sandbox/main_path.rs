@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use fake_stripe::{AppInstall, CallMatch, Fault, FaultKind, KeepOrExpire, SandboxContext};
 use keysteward::domain::account::Status;
-use keysteward::domain::slot::{Kind, Mode};
+use keysteward::domain::audit::Actor;
+use keysteward::domain::slot::{Kind, Mode, Slot, SlotName};
 use keysteward_tests::World;
 use keysteward_tests::world::{account, default_slot};
 
@@ -54,6 +55,35 @@ async fn a_sandbox_has_keys_from_the_start_and_its_owners_live_account_takes_ove
         assert_tidy(&world, &sandbox, 0).await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_sandbox_with_more_slots_than_one_change_holds_is_vacated_in_several()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    world.stripe.set_behaviour(|stripe| stripe.key_limit = 1000);
+    let sandbox = account(Mode::Test, BOX)?;
+    let id = world.stripe.add_sandbox(BOX);
+    world.deliver().await?;
+    let deadline = world.now().plus(Duration::from_secs(600));
+    for number in 0..40 {
+        let slot = Slot::new(Kind::Secret, SlotName::parse(&format!("s{number}"))?);
+        world.steward().provision(&sandbox, &slot, Actor::Operator, deadline).await?;
+    }
+    world.stripe.claim_sandbox(&id, OWNER);
+    world.stripe.take_sandbox_live(&id, AppInstall::Installed);
+    world.deliver().await?;
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(60));
+        world.sweep_to_rest().await?;
+    }
+    let stored = world.account(&sandbox).await?;
+    let served = stored.slots.keys().filter(|slot| stored.current(slot).is_some()).count();
+    ensure!(served == 0 && stored.slots.len() > 40, "{served} of {}", stored.slots.len());
+    ensure!(code_of(&world, &sandbox).await? == "moved_to_live");
+    world.pass(Duration::from_secs(86_401));
+    world.sweep_to_rest().await?;
+    assert_tidy(&world, &sandbox, 0).await
 }
 
 #[tokio::test]
