@@ -137,7 +137,8 @@ impl Life {
         }
         let mut is_paused = false;
         // Nothing else needs anybody, which is seen at rest.
-        for at in self.accounts.iter().filter(|_| self.is_paused || self.ever_garbled) {
+        let accounts = self.accounts.iter().enumerate();
+        for (n, at) in accounts.filter(|_| self.is_paused || self.ever_garbled) {
             let (stored, now) = (self.world.account(at).await?, self.world.now());
             if stored.head.paused_since.is_some() {
                 let asked = operator::pause(&steward.store, at, false, now).await?;
@@ -151,6 +152,7 @@ impl Life {
                     "{at} {slot}: waits for a person, and not for secrets that open"
                 );
                 let (_, cleared) = operator::carry_on(&steward.store, at, slot, now).await?;
+                self.unsettled.insert((n, slot.kind));
                 self.happened.note("carry on", "done");
                 self.happened.add("keys", "undecryptable", cleared.given_up.into());
             }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use fake_stripe::{CallMatch, Fault, FaultKind};
-use keysteward::domain::slot::{Kind, Mode};
 use keysteward::domain::time::Timestamp;
 use keysteward_tests::door::{Fault as CallFault, Peer, When};
 
@@ -90,13 +89,9 @@ impl Life {
         self.trouble.vault = true;
     }
 
-    /// Two secrets in a row that do not open wait for a person, and the key that they were to replace dies meanwhile.
     pub(crate) fn garble(&mut self) {
         self.ever_garbled = true;
         self.world.stripe.set_behaviour(|stripe| stripe.garble_ciphertext = true);
-        let accounts = self.accounts.iter().enumerate();
-        let live = accounts.filter(|(_, at)| at.mode == Mode::Live);
-        self.unsettled.extend(live.map(|(n, _)| (n, Kind::Secret)));
     }
 
     fn begin_trouble(&mut self) {
