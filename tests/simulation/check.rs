@@ -1,47 +1,40 @@
 //! What has to hold.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use http::StatusCode;
-use keysteward::domain::account::{Account, Status};
+use keysteward::domain::account::{Account, Hold, HoldReason, Status};
 use keysteward::domain::attention::needs_operator;
 use keysteward::domain::lifecycle::State;
 use keysteward::domain::slot::{Kind, Mode};
 use keysteward_tests::invariants;
-use keysteward_tests::world::json_of;
 
 use crate::life::Life;
+use crate::served::KINDS;
 
 impl Life {
-    /// A key that is served works, unless somebody else ended it and nobody need have noticed yet.
-    pub(crate) async fn check_reads(&self, whose: &[usize]) -> anyhow::Result<()> {
-        for n in whose.iter().filter(|n| !self.unnoticed.contains(n)) {
-            let at = &self.accounts[*n];
-            let reply = self.world.read(at, Kind::Secret).await;
-            if reply.status() == StatusCode::OK {
-                let body = json_of(&reply)?;
-                let token = body["token"].as_str().unwrap_or_default();
-                ensure!(self.world.stripe.token_works(token), "{at} ({n}): a dead key is served");
-            }
-        }
-        Ok(())
-    }
-
     /// At rest.
     pub(crate) async fn check(&self) -> anyhow::Result<()> {
         invariants::of_the_world(&self.world)?;
         invariants::of_foreign_keys(&self.world, &self.foreign)?;
         invariants::of_events(&self.world)?;
+        let log = self.world.stripe.log();
         for (n, at) in self.accounts.iter().enumerate() {
             let stored = self.world.account(at).await?;
             invariants::of_the_trail(&self.world, &stored).await?;
             invariants::of_strays(&self.world, &stored, &self.users)?;
+            if !self.by_hand.contains(&n) {
+                invariants::of_endings(&self.world, &log, &[at.id.as_str()])?;
+            }
             let is_installed =
                 self.world.stripe.is_installed(at.id.as_str(), at.mode == Mode::Live);
             match stored.head.status {
                 Status::Installed { .. } => {
                     ensure!(is_installed, "{at}: the uninstall was not noticed");
-                    let may_be_held = self.may_be_held.contains(&n);
-                    invariants::of_the_slots(&self.world, &stored, may_be_held).await?;
+                    let held = KINDS.into_iter().filter(|it| self.may_be_held.contains(&(n, *it)));
+                    let held: Vec<Kind> = held.collect();
+                    invariants::of_the_slots(&self.world, &stored, &held).await?;
                     self.check_orders(&stored).await?;
                 }
                 Status::Uninstalled { .. } => {
@@ -51,6 +44,34 @@ impl Life {
             }
         }
         Ok(())
+    }
+
+    /// Who ended a key and was to be waited for may install the app again, and has a key in each slot then, as
+    /// everybody else.
+    pub(crate) async fn lift_holds(&mut self) -> anyhow::Result<()> {
+        self.world.pass(Duration::from_secs(5));
+        let mut is_any = false;
+        for at in &self.accounts {
+            let stored = self.world.account(at).await?;
+            let is_installed = matches!(stored.head.status, Status::Installed { .. });
+            let waits = |hold: Hold| hold.why == HoldReason::RevokedByUser;
+            if !is_installed || !stored.slots.values().any(|slot| slot.hold.is_some_and(waits)) {
+                continue;
+            }
+            is_any = true;
+            self.happened.note("hold", "seen");
+            let reply = self.world.install_app(at).await?;
+            ensure!(reply.status() == StatusCode::OK, "{at}: turned away");
+        }
+        if !is_any {
+            return Ok(());
+        }
+        self.world.pass(Duration::from_secs(180));
+        self.world.try_deliver().await?;
+        self.world.sweep_to_rest().await?;
+        self.may_be_held.clear();
+        self.happened.note("hold", "lifted by an installation");
+        self.check().await
     }
 
     /// Nobody waits for a person, and what an operator wanted replaced is.
@@ -73,7 +94,7 @@ impl Life {
     /// Nothing is served, nothing is going on, and nothing that was sealed can be opened any more.
     async fn check_uninstalled(&self, stored: &Account) -> anyhow::Result<()> {
         let at = &stored.at;
-        for kind in [Kind::Secret, Kind::Publishable] {
+        for kind in KINDS {
             let reply = self.world.read(at, kind).await;
             ensure!(reply.status() == StatusCode::CONFLICT, "{at} {kind}: uninstalled, but served");
         }

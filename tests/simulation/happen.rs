@@ -1,15 +1,15 @@
-//! What happens to the accounts: faults, users who act, events in disorder.
+//! What happens to the accounts: users who act, events in disorder, what only people can mend.
 
 use std::time::Duration;
 
 use anyhow::ensure;
-use fake_stripe::{CallMatch, Fault, FaultKind, KeepOrExpire, KeyView};
+use fake_stripe::{KeepOrExpire, KeyView};
 use http::StatusCode;
-use keysteward::domain::slot::{AccountRef, Mode};
-use keysteward_tests::door::{Fault as CallFault, Peer, When};
-use keysteward_tests::world::WEBHOOK_SECRET;
+use keysteward::domain::slot::{AccountRef, Kind, Mode};
+use keysteward_tests::world::{Delivered, WEBHOOK_SECRET};
 
 use crate::life::Life;
+use crate::served::KINDS;
 
 impl Life {
     /// One thing, to one account where it is about one.
@@ -20,7 +20,7 @@ impl Life {
         match what {
             0..=2 => self.fail_calls(),
             3..=4 => self.fail_stripe(),
-            5 => self.world.kms.set_disabled(true),
+            5 => self.switch_vault_off(),
             6 => {
                 // Nobody uninstalls and installs within one second, the precision of Stripe's events.
                 self.world.pass(Duration::from_secs(5));
@@ -29,61 +29,39 @@ impl Life {
             7 => self.end_a_key(n, &at, true)?,
             8 => self.end_a_key(n, &at, false)?,
             9 if self.dice.below(3) == 0 => self.uninstall(n, &at),
-            10..=12 => drop(self.world.try_deliver().await?),
+            10..=12 => {
+                let delivered = self.world.try_deliver().await?;
+                self.count_events(delivered);
+            }
             // Events about keys that never come. That of an uninstall has to: nobody else would say so.
-            13 => self.world.lose_deliveries("v2.iam.api_key.").await,
+            13 => {
+                self.world.lose_deliveries("v2.iam.api_key.").await;
+                self.happened.note("events", "lost");
+            }
             14 if self.dice.below(3) == 0 => {
                 let choice = self.dice.choice()?;
                 self.choose(choice)?;
+                self.happened.note("policy", "changed");
             }
             15 => {
                 let (live, name) = (at.mode == Mode::Live, format!("own {n}"));
                 let own = self.world.stripe.add_users_own_key(at.id.as_str(), live, &name);
                 self.users.insert(own.clone());
                 self.foreign.insert(own);
+                self.happened.note("user", "made a key");
             }
             16 => self.forge().await?,
             17..=20 => self.hamper(what - 17, n, &at),
-            21..=25 => self.operate(what - 21, &at).await,
+            21..=25 => self.operate(what - 21, n, &at).await?,
             _ => {}
         }
         Ok(())
     }
 
-    /// The next calls fail, to whomever; for good means that a process dies.
-    fn fail_calls(&mut self) {
-        let peer = match self.dice.below(4) {
-            0 => None,
-            1 => Some(Peer::Kms),
-            2 => Some(Peer::Stripe),
-            _ => Some(Peer::Table),
-        };
-        let skip = u32::try_from(self.dice.below(20)).unwrap_or(0);
-        let when = if self.dice.flip() { When::BeforeEffect } else { When::AfterEffect };
-        let times = if self.dice.below(3) == 0 { u32::MAX } else { 1 };
-        self.world.doors.fail(CallFault { peer, skip, when, times });
-    }
-
-    fn fail_stripe(&mut self) {
-        let kind = match self.dice.below(5) {
-            0 => FaultKind::BeforeEffect { status: 500, code: "api_error".to_owned() },
-            1 => FaultKind::AfterEffect { status: 500 },
-            2 => FaultKind::LostResponse,
-            3 => FaultKind::Refused,
-            _ => FaultKind::RateLimited { reason: "endpoint-rate".to_owned() },
-        };
-        let nth = u32::try_from(1 + self.dice.below(4)).ok();
-        let on = CallMatch { method: String::new(), path_suffix: String::new(), nth };
-        let times = u32::try_from(1 + self.dice.below(8)).unwrap_or(1);
-        self.world.stripe.inject(Fault { on, kind, times });
-    }
-
-    /// Ends what may not last: a key that is being rotated does not wait for it.
-    pub(crate) fn heal(&self) {
-        self.world.stripe.clear_faults();
-        self.world.stripe.set_behaviour(|stripe| stripe.garble_ciphertext = false);
-        self.world.doors.heal();
-        self.world.kms.set_disabled(false);
+    pub(crate) fn count_events(&mut self, delivered: Delivered) {
+        self.happened.add("events", "delivered", delivered.count as u64);
+        self.happened.add("events", "refused", delivered.refused as u64);
+        self.happened.add("events", "not applied", delivered.not_applied as u64);
     }
 
     /// Something that only the user or the app's developer can mend: no new keys until then, or none that open.
@@ -93,62 +71,82 @@ impl Life {
             0 if at.mode == Mode::Live => {
                 self.deactivated.insert(n);
                 stripe.set_activated(at.id.as_str(), false);
+                self.happened.note("lasting", "account deactivated");
             }
             1 => {
                 self.is_limited = true;
                 stripe.set_permissions(false, true);
+                self.happened.note("lasting", "permission lost");
             }
             2 => {
                 self.is_limited = true;
                 stripe.set_behaviour(|stripe| stripe.key_limit = 2);
+                self.happened.note("lasting", "limit of keys");
             }
-            3 => {
-                self.ever_garbled = true;
-                stripe.set_behaviour(|stripe| stripe.garble_ciphertext = true);
-            }
+            3 => self.garble(),
             _ => {}
         }
-    }
-
-    /// Notes that somebody else touches keys of an account.
-    fn touched(&mut self, n: usize) {
-        self.unnoticed.insert(n);
-        if self.holds() {
-            self.may_be_held.insert(n);
-        }
+        self.excuse_what_meets();
     }
 
     fn uninstall(&mut self, n: usize, at: &AccountRef) {
-        self.touched(n);
         let keys = if self.dice.flip() { KeepOrExpire::Keep } else { KeepOrExpire::Expire };
         let live = at.mode == Mode::Live;
-        let kept = self.world.stripe.keys(at.id.as_str()).into_iter();
-        self.users.extend(kept.filter(|key| key.live == live).map(|key| key.id));
-        self.world.stripe.uninstall(at.id.as_str(), live, keys);
+        if !self.world.stripe.uninstall(at.id.as_str(), live, keys) {
+            return;
+        }
+        self.touched(n, &KINDS);
+        let left = self.world.stripe.keys(at.id.as_str()).into_iter();
+        self.users.extend(left.filter(|key| key.live == live).map(|key| key.id));
         self.turned_away.remove(&n);
+        let how = match keys {
+            KeepOrExpire::Keep => "uninstalled, keys kept",
+            KeepOrExpire::Expire => "uninstalled, keys expired",
+        };
+        self.happened.note("user", how);
     }
 
+    /// The user ends the youngest key of ours that lives, at once or by rotating it.
     fn end_a_key(&mut self, n: usize, at: &AccountRef, expire: bool) -> anyhow::Result<()> {
-        self.touched(n);
         let minutes = i64::try_from(self.dice.below(3) * 60)?;
-        let live = at.mode == Mode::Live;
-        let keys = self.world.stripe.keys(at.id.as_str()).into_iter();
-        let is_ours = |key: &KeyView| {
-            key.live == live && key.status == "active" && key.kind == "secret_key" && key.managed
+        let (kind, name) = match self.dice.below(4) {
+            0 => (Kind::Publishable, "publishable_key"),
+            _ => (Kind::Secret, "secret_key"),
         };
-        let Some(key) = keys.rev().find(is_ours) else { return Ok(()) };
-        if expire {
-            self.world.stripe.expire_in_dashboard(at.id.as_str(), &key.id);
+        let (live, stripe) = (at.mode == Mode::Live, &self.world.stripe);
+        // What a rotation in the Dashboard made counts as the app's to Stripe, and is the user's.
+        let is_ours = |key: &KeyView| {
+            key.live == live
+                && key.status == "active"
+                && key.kind == name
+                && key.managed
+                && !self.users.contains(&key.id)
+        };
+        let mut keys = stripe.keys(at.id.as_str()).into_iter().rev();
+        let Some(key) = keys.find(is_ours) else { return Ok(()) };
+        let is_done = if expire {
+            stripe.expire_in_dashboard(at.id.as_str(), &key.id)
         } else {
-            let made = self.world.stripe.rotate_in_dashboard(at.id.as_str(), &key.id, minutes);
+            let made = stripe.rotate_in_dashboard(at.id.as_str(), &key.id, minutes);
             self.users.extend(made.clone());
-            self.foreign.extend(made);
+            self.foreign.extend(made.clone());
+            made.is_some()
+        };
+        if is_done {
+            self.touched(n, &[kind]);
+            let how = match (expire, kind) {
+                (true, Kind::Secret) => "expired a secret key",
+                (true, Kind::Publishable) => "expired a publishable key",
+                (false, Kind::Secret) => "rotated a secret key",
+                (false, Kind::Publishable) => "rotated a publishable key",
+            };
+            self.happened.note("user", how);
         }
         Ok(())
     }
 
     /// I9: what nobody signed changes nothing.
-    async fn forge(&self) -> anyhow::Result<()> {
+    async fn forge(&mut self) -> anyhow::Result<()> {
         let calls = self.world.table.calls();
         let body = br#"{"id":"evt_1","object":"event","type":"account.application.deauthorized"}"#;
         let an_hour_ago = self.world.now().seconds() - 3_600;
@@ -159,6 +157,7 @@ impl Life {
             ensure!(reply.status() == StatusCode::BAD_REQUEST, "I9: {}", reply.status());
         }
         ensure!(self.world.table.calls() == calls, "I9: what is not signed reached the table");
+        self.happened.note("events", "forged");
         Ok(())
     }
 }

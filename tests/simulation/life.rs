@@ -1,29 +1,36 @@
 //! Some accounts, and half a year of theirs.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use anyhow::ensure;
 use http::StatusCode;
 use keysteward::domain::policy::{Choice, OnUserExpire, Policy};
-use keysteward::domain::slot::{AccountRef, Mode};
+use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::race::race;
 use keysteward_tests::world::account;
 use keysteward_tests::{Setting, World};
 
 use crate::dice::{Dice, JITTER, jitter};
+use crate::happened::Happened;
+use crate::trouble::Trouble;
 
 pub(crate) struct Life {
     pub(crate) world: World,
     pub(crate) accounts: Vec<AccountRef>,
     pub(crate) dice: Dice,
     pub(crate) choice: Choice,
-    /// Accounts whose keys somebody else touched, and nobody need have noticed yet.
-    pub(crate) unnoticed: BTreeSet<usize>,
-    /// Accounts whose keys somebody else touched while the policy was to hold what a user ended, or before it was and
-    /// nobody need have noticed.
-    pub(crate) may_be_held: BTreeSet<usize>,
+    pub(crate) happened: Happened,
+    pub(crate) trouble: Trouble,
+    /// Slots of accounts whose keys somebody else touched, and nobody need have noticed yet.
+    pub(crate) unnoticed: BTreeSet<(usize, Kind)>,
+    /// Slots that may be without a key for some other reason, and have had no quiet day since.
+    pub(crate) unsettled: BTreeSet<(usize, Kind)>,
+    /// Slots whose keys somebody else touched while the policy was to hold what a user ended, or before it was and
+    /// nobody need have noticed, and that were not seen to be served since.
+    pub(crate) may_be_held: BTreeSet<(usize, Kind)>,
+    /// Accounts of which a person ended keys, or that left: of theirs no log tells whether there was another.
+    pub(crate) by_hand: BTreeSet<usize>,
     /// Accounts whose owners saw an installation fail, and have not tried again.
     pub(crate) turned_away: BTreeSet<usize>,
     /// Accounts that Stripe makes no live keys for, for now.
@@ -39,7 +46,7 @@ pub(crate) struct Life {
     /// Those of them that the app never minted.
     pub(crate) foreign: BTreeSet<String>,
     shards: Vec<u8>,
-    story: Vec<String>,
+    pub(crate) story: Vec<String>,
 }
 
 impl Life {
@@ -65,8 +72,12 @@ impl Life {
             accounts,
             dice,
             choice,
+            happened: Happened::default(),
+            trouble: Trouble::default(),
             unnoticed: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
             may_be_held: BTreeSet::new(),
+            by_hand: BTreeSet::new(),
             turned_away: BTreeSet::new(),
             deactivated: BTreeSet::new(),
             is_limited: false,
@@ -90,16 +101,9 @@ impl Life {
         }
         self.come_to_rest().await?;
         self.check().await?;
-        self.history().await
-    }
-
-    /// What happened, a line each.
-    pub(crate) fn story(&self) -> String {
-        self.story.join("\n")
-    }
-
-    pub(crate) fn tell(&mut self, what: &str) {
-        self.story.push(format!("{} {what}", self.world.now()));
+        self.lift_holds().await?;
+        self.count_at_rest().await?;
+        self.history()
     }
 
     pub(crate) fn holds(&self) -> bool {
@@ -110,7 +114,7 @@ impl Life {
     pub(crate) fn choose(&mut self, choice: Choice) -> anyhow::Result<()> {
         self.choice = choice;
         if self.holds() {
-            self.may_be_held.extend(&self.unnoticed);
+            self.may_be_held.extend(self.unnoticed.iter().copied());
         }
         self.world.install.steward.policy = Policy::new(choice)?;
         self.world.service.policy = Policy::new(choice)?;
@@ -134,24 +138,29 @@ impl Life {
             _ => 86_400 * (1 + self.dice.below(8)),
         };
         if self.dice.flip() {
-            self.heal();
+            self.heal()?;
         }
         // The schedule runs every minute. Of a long while only its beginning is played, in which what was
-        // going on comes to an end: a fault that outlasts the overlap costs the key, whoever keeps it.
+        // going on comes to an end, and its end: a fault that outlasts the overlap costs the key, whoever keeps it.
         let pieces = if seconds > 3_600 { vec![61, 3_539, seconds - 3_600] } else { vec![seconds] };
         for (n, seconds) in pieces.into_iter().enumerate() {
             if n > 0 {
-                self.heal();
+                self.heal()?;
             }
             self.world.pass(Duration::from_secs(seconds));
+            let is_struck = n == 2 && self.dice.below(3) == 0;
+            if is_struck {
+                Box::pin(self.strike_the_schedule()).await?;
+            }
             self.tell("sweep");
             Box::pin(self.sweep()).await?;
-            if n > 0 && seconds > A_QUIET_DAY && !self.is_hampered().await? {
-                self.unnoticed.clear();
+            let is_quiet = n > 0 && !is_struck && seconds > A_QUIET_DAY;
+            if is_quiet && !self.is_hampered().await? {
+                self.settle();
             }
         }
         // Opening a key costs more than anything else here: all are read after a long while, else one.
-        let whose = match seconds {
+        let whose: Vec<usize> = match seconds {
             86_400.. => (0..self.accounts.len()).collect(),
             _ => vec![usize::try_from(self.dice.below(self.accounts.len() as u64))?],
         };
@@ -159,25 +168,58 @@ impl Life {
     }
 
     /// The schedule's run; one in three is overtaken, step by step as the dice fall: by another, or by events
-    /// that arrive.
-    async fn sweep(&mut self) -> anyhow::Result<()> {
-        let (world, shards, dice) = (&self.world, &self.shards, &mut self.dice);
-        let one = Box::pin(world.sweep_shards(shards));
-        match dice.below(6) {
+    /// that arrive. One in four of the others is the function's own, which looks at every shard and works at many
+    /// accounts at once; the rest take what is due from the shards that hold anything, one after the other.
+    pub(crate) async fn sweep(&mut self) -> anyhow::Result<()> {
+        match self.dice.below(6) {
             0 => {
+                let (world, shards, dice) = (&self.world, &self.shards, &mut self.dice);
+                let one = Box::pin(world.sweep_shards(shards));
                 let other = Box::pin(world.sweep_shards(shards));
                 race(one, other, || dice.flip()).await;
+                self.happened.note("sweeps", "overtaken by a sweep");
             }
-            1 => drop(race(one, Box::pin(world.try_deliver()), || dice.flip()).await.1?),
-            _ => drop(one.await),
+            1 => {
+                let (world, shards, dice) = (&self.world, &self.shards, &mut self.dice);
+                let one = Box::pin(world.sweep_shards(shards));
+                let events = Box::pin(world.try_deliver());
+                let delivered = race(one, events, || dice.flip()).await.1?;
+                self.count_events(delivered);
+                self.happened.note("sweeps", "overtaken by events");
+            }
+            2 => Box::pin(self.sweep_all()).await?,
+            _ => drop(self.world.sweep_shards(&self.shards).await),
+        }
+        self.trouble.was_swept(self.world.now());
+        Ok(())
+    }
+
+    /// The run of the `rotate` function. It fails only while something is wrong, and so does what it takes.
+    pub(crate) async fn sweep_all(&mut self) -> anyhow::Result<()> {
+        match self.world.sweep().await {
+            Ok(swept) => {
+                ensure!(swept.failed == 0 || self.trouble.is_on, "a sweep: {swept:?}");
+                self.happened.note("sweeps", "settled");
+                self.happened.add("sweeps", "accounts deferred", swept.deferred.into());
+                self.happened.add("sweeps", "accounts failed", swept.failed.into());
+            }
+            Err(error) => {
+                ensure!(self.trouble.is_on, "a sweep failed: {error:#}");
+                self.happened.note("sweeps", "failed");
+            }
         }
         Ok(())
     }
 
     /// A person installs the app, or does so again; every other time in the middle of a sweep.
     pub(crate) async fn install(&mut self, n: usize) -> anyhow::Result<()> {
+        let at = self.accounts[n].clone();
+        let was_there = self.world.stripe.is_installed(at.id.as_str(), at.mode == Mode::Live);
+        if !was_there || self.turned_away.contains(&n) {
+            self.unsettle(n);
+        }
         let (world, shards, dice) = (&self.world, &self.shards, &mut self.dice);
-        let install = Box::pin(world.install_app(&self.accounts[n]));
+        let install = Box::pin(world.install_app(&at));
         let reply = if dice.flip() {
             let sweep = Box::pin(world.sweep_shards(shards));
             race(install, sweep, || dice.flip()).await.0?
@@ -186,15 +228,19 @@ impl Life {
         };
         if reply.status() == StatusCode::OK {
             self.turned_away.remove(&n);
+            self.happened.note("install", "done");
+            self.happened.add("install", "after an uninstall", u64::from(!was_there));
         } else {
+            ensure!(self.trouble.is_on, "{at}: turned away: {}", reply.status());
             self.turned_away.insert(n);
+            self.happened.note("install", "turned away");
         }
         Ok(())
     }
 
     /// The faults are over: events arrive, time passes, the schedule sweeps, and who has to act does.
     async fn come_to_rest(&mut self) -> anyhow::Result<()> {
-        self.heal();
+        self.heal()?;
         for seconds in [200, 700, 3_600, 4_000, 7_200, LONGER_THAN_ANY_GRACE, 90_000, 90_000] {
             self.world.pass(Duration::from_secs(seconds));
             if seconds < 90_000 {
@@ -217,26 +263,7 @@ impl Life {
                 }
             }
         }
-        self.world.sweep().await?;
-        Ok(())
-    }
-
-    /// What happened, as one number: the story, every call to Stripe with its outcome, and where it ended.
-    async fn history(&self) -> anyhow::Result<u64> {
-        let mut hasher = DefaultHasher::new();
-        self.story.hash(&mut hasher);
-        for call in self.world.stripe.log() {
-            (call.at_ms, call.method, call.path, call.status, call.replayed).hash(&mut hasher);
-            (call.context, call.idempotency_key, call.error_code).hash(&mut hasher);
-        }
-        for at in &self.accounts {
-            let account = self.world.steward().store.load(at).await?;
-            let states = account.iter().flat_map(|account| &account.generations);
-            for ((slot, generation), state) in states {
-                (slot.to_string(), generation.number(), state.name()).hash(&mut hasher);
-            }
-        }
-        Ok(hasher.finish())
+        self.sweep_all().await
     }
 }
 

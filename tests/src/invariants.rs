@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
+use fake_stripe::{Call, KeyUsed, KeyView};
 use keysteward::domain::account::{Account, HoldReason};
 use keysteward::domain::audit::{self, Action, Phase};
 use keysteward::domain::lifecycle::State;
@@ -20,11 +21,24 @@ pub fn of_the_world(world: &World) -> anyhow::Result<()> {
         ensure!(code != Some("idempotency_error"), "I3: a retry sent other bytes: {call:?}");
     }
     let rows = serde_json::to_string(&world.rows()?)?;
-    for secret in ["sk_live_51", "sk_test_51", "PRIVATE KEY"] {
+    for secret in ["sk_live_51", "sk_test_51"] {
         ensure!(!rows.contains(secret), "I6: {secret} is in the table");
     }
+    ensure!(!holds_private_key(&rows), "I6: a private key is in the table");
     Ok(())
 }
+
+/// Whether an RSA private key is in a text in a form that a row could have: PEM, the base64 of PKCS#8 DER as it is
+/// held in memory, or the base64 of that again, as of a binary attribute that holds text.
+pub fn holds_private_key(text: &str) -> bool {
+    ["PRIVATE KEY", PKCS8, PKCS8_TWICE].iter().any(|form| text.contains(form))
+}
+
+/// Version 0 and `rsaEncryption`, as every PKCS#8 of an RSA key says behind its length (RFC 5958 section 2), in base64:
+/// all begin with `MIIE` at 2048 bits, and a public key, `MIIBIj`, has the algorithm alone.
+const PKCS8: &str = "IBADANBgkqhkiG9w0BAQEFAASC";
+/// The same in base64 once more.
+const PKCS8_TWICE: &str = "SUJBREFOQmdrcWhraUc5dzBCQVFFRkFBU0";
 
 /// The audit trail is whole, and nothing in it is open that is not open in the account.
 pub async fn of_the_trail(world: &World, stored: &Account) -> anyhow::Result<()> {
@@ -62,19 +76,19 @@ pub fn of_events(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every slot serves a key that works, unless its user ended it and the policy is (or was) to wait; and
-/// something will look at the account again (I7).
+/// Every slot serves a key that works, but one of `may_be_held` whose key its user ended, where the policy is (or was)
+/// to wait; and something will look at the account again (I7).
 pub async fn of_the_slots(
     world: &World,
     stored: &Account,
-    may_be_held: bool,
+    may_be_held: &[Kind],
 ) -> anyhow::Result<()> {
     let at = &stored.at;
     ensure!(stored.head.due_at.is_some(), "I7: nobody will look at {at} again");
     for kind in [Kind::Secret, Kind::Publishable] {
         let hold = stored.slots.get(&default_slot(kind)).and_then(|slot| slot.hold);
         let is_held = hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser);
-        ensure!(!is_held || may_be_held, "{at}: held");
+        ensure!(!is_held || may_be_held.contains(&kind), "{at} {kind}: held");
         if is_held {
             continue;
         }
@@ -134,4 +148,69 @@ pub fn of_foreign_keys(world: &World, foreign: &BTreeSet<String>) -> anyhow::Res
         ensure!(!is_change, "a key that is not ours was changed: {call:?}");
     }
     Ok(())
+}
+
+/// I1, from Stripe's own log: no key that was seen working is ended before one that can take its place was. `accounts`:
+/// those whose keys can take each other's, as a sandbox's owner's do.
+pub fn of_endings(world: &World, log: &[Call], accounts: &[&str]) -> anyhow::Result<()> {
+    let keys =
+        accounts.iter().flat_map(|at| world.stripe.keys(at).into_iter().map(move |it| (*at, it)));
+    let keys: BTreeMap<String, (&str, KeyView)> =
+        keys.map(|(at, key)| (key.id.clone(), (at, key))).collect();
+    let (mut seen, mut over) = (BTreeSet::new(), BTreeSet::new());
+    for call in log {
+        if let KeyUsed::Minted(key) = &call.key_used
+            && call.status.is_some_and(|status| status != 401)
+        {
+            seen.insert(key.as_str());
+        }
+        let Some((ended, (at, key))) = ended_by(call).and_then(|id| keys.get_key_value(id)) else {
+            continue;
+        };
+        over.insert(ended.as_str());
+        let takes_its_place = |(its, it): &(&str, KeyView)| {
+            let is_public = it.kind == "publishable_key";
+            let is_of_use =
+                it.kind == key.kind && if its == at { it.live == key.live } else { it.live };
+            // There is next to nothing that a publishable key could be seen to do.
+            is_of_use
+                && (seen.contains(it.id.as_str()) || is_public && it.created_ms <= call.at_ms)
+                && !over.contains(it.id.as_str())
+                && it.dies_at.is_none_or(|dies_at| dies_at >= call.at_ms)
+        };
+        ensure!(
+            !seen.contains(ended.as_str()) || keys.values().any(takes_its_place),
+            "I1: nothing takes the place of {ended}: {call:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The key that a call ended, as far as the log tells.
+fn ended_by(call: &Call) -> Option<&str> {
+    let rest = call.path.strip_prefix("/v2/iam/api_keys/")?;
+    let key = rest.strip_suffix("/expire")?;
+    (call.error_code.is_none() && !call.replayed).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    use keysteward::vault::pair::{Bits, generate};
+
+    use super::holds_private_key;
+
+    #[test]
+    fn a_private_key_is_found_in_each_of_its_forms_and_a_public_one_is_none() -> anyhow::Result<()>
+    {
+        let (private, public) = generate(Bits::Rsa2048)?;
+        let once = STANDARD.encode(private.expose());
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{once}\n-----END PRIVATE KEY-----\n");
+        for form in [STANDARD.encode(&once), URL_SAFE.encode(private.expose()), once, pem] {
+            assert!(holds_private_key(&form));
+        }
+        assert!(public.contains("MIIBIj") && !holds_private_key(&public));
+        Ok(())
+    }
 }

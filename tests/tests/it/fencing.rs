@@ -13,8 +13,6 @@ use keysteward_tests::race::{Racer, race_all};
 use keysteward_tests::world::{account, default_slot};
 use keysteward_tests::{Setting, World, invariants};
 
-use crate::stripes_log;
-
 /// How many keys of the account are alive, as Stripe counts.
 fn alive(world: &World, at: &AccountRef) -> usize {
     world.stripe.keys(at.id.as_str()).iter().filter(|key| key.status == "active").count()
@@ -157,7 +155,7 @@ async fn wakes_late(doing: Doing, peer: Peer, n: u32) -> anyhow::Result<bool> {
     world.sweep_to_rest().await?;
     let of_the_user = usize::from(doing == Doing::Event);
     ensure!(alive(&world, &at) == 2 + of_the_user, "one key a slot, no orphan");
-    stripes_log::of_endings(&world, &[at.id.as_str()])?;
+    invariants::of_endings(&world, &world.stripe.log(), &[at.id.as_str()])?;
     Ok(true)
 }
 
@@ -226,7 +224,7 @@ async fn check_serialised(
     let stored = world.account(at).await?;
     invariants::of_the_world(world)?;
     invariants::of_the_trail(world, &stored).await?;
-    stripes_log::of_endings(world, &[at.id.as_str()])?;
+    invariants::of_endings(world, &world.stripe.log(), &[at.id.as_str()])?;
     for (kind, name) in [(Kind::Secret, "secret_key"), (Kind::Publishable, "publishable_key")] {
         let slot = default_slot(kind);
         let is_current = |state: &State| matches!(state, State::Current { .. });

@@ -28,7 +28,6 @@ mod restore;
 mod rotation;
 mod sandbox;
 mod scale;
-mod stripes_log;
 mod stuck;
 mod threats;
 mod unanswered;

@@ -12,7 +12,6 @@ use keysteward_tests::world::{account, default_slot, json_of};
 use keysteward_tests::{World, invariants};
 
 use super::{DAY, OWNER, UseCase};
-use crate::stripes_log;
 
 /// One of the app's services, which was served keys before the cut.
 pub(super) struct Watch {
@@ -124,11 +123,11 @@ pub(super) async fn check(world: &World, at: &AccountRef, use_case: UseCase) -> 
     let stored = world.account(at).await?;
     invariants::of_the_trail(world, &stored).await?;
     if use_case != UseCase::OperatorExpires(Expiry::AtOnce) {
-        stripes_log::of_endings(world, &[at.id.as_str(), OWNER])?;
+        invariants::of_endings(world, &world.stripe.log(), &[at.id.as_str(), OWNER])?;
     }
     let expected = match use_case {
         UseCase::Uninstall(policy, keys) => {
-            let asked = stripes_log::asked_to_end(world);
+            let asked = asked_to_end(world);
             ensure!(
                 policy == OnUninstall::Expire || asked == 0,
                 "the keys are the user's: {asked}"
@@ -171,7 +170,8 @@ pub(super) async fn check(world: &World, at: &AccountRef, use_case: UseCase) -> 
         let number = current.map(|(generation, _)| generation.number());
         ensure!(number >= Some(2), "the key was to be replaced, and is the {number:?}th");
     }
-    invariants::of_the_slots(world, &stored, expected == 1).await?;
+    let may_be_held: &[Kind] = if expected == 1 { &[Kind::Secret] } else { &[] };
+    invariants::of_the_slots(world, &stored, may_be_held).await?;
     let alive = alive(world, at.id.as_str());
     ensure!(alive.len() == expected, "one key a slot is alive at Stripe, no orphan: {alive:?}");
     Ok(())
@@ -200,7 +200,7 @@ async fn check_moved_to_live(world: &World, sandbox: &AccountRef) -> anyhow::Res
     check_refused(world, sandbox, "moved_to_live").await?;
     let live = world.account(&account(Mode::Live, OWNER)?).await?;
     invariants::of_the_trail(world, &live).await?;
-    invariants::of_the_slots(world, &live, false).await?;
+    invariants::of_the_slots(world, &live, &[]).await?;
     let (left, alive) = (alive(world, sandbox.id.as_str()), alive(world, OWNER));
     ensure!(left.is_empty() && alive.len() == 2, "of the sandbox {left:?}, live {alive:?}");
     Ok(())
@@ -210,6 +210,11 @@ async fn check_refused(world: &World, at: &AccountRef, code: &str) -> anyhow::Re
     let reply = world.read(at, Kind::Secret).await;
     ensure!(json_of(&reply)?["code"] == code, "{} and not {code}", reply.status());
     Ok(())
+}
+
+/// How often Stripe was asked to end a key, whatever it answered.
+fn asked_to_end(world: &World) -> usize {
+    world.stripe.log().iter().filter(|call| call.path.ends_with("/expire")).count()
 }
 
 /// The keys of an account whose tokens work.

@@ -1,0 +1,134 @@
+//! What the app's services are served: a key that works, unless somebody gave a reason.
+
+use anyhow::{Context as _, ensure};
+use http::StatusCode;
+use keysteward::domain::lifecycle::State;
+use keysteward::domain::slot::{AccountRef, Kind, Mode};
+use keysteward::http::Reply;
+use keysteward_tests::world::{default_slot, json_of};
+
+use crate::life::Life;
+
+/// What may excuse that no key is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excuse {
+    /// The key was ended or its account left, or it may have died in a trouble that nobody could make up for.
+    Any,
+    /// The user ended it and the policy is, or was, to wait.
+    Held,
+    None,
+}
+
+impl Life {
+    pub(crate) async fn check_reads(&mut self, whose: &[usize]) -> anyhow::Result<()> {
+        for n in whose {
+            let at = self.accounts[*n].clone();
+            for kind in KINDS {
+                let reply = self.world.read(&at, kind).await;
+                let excuse = match (reply.status(), self.excuse(*n, kind)) {
+                    (StatusCode::CONFLICT, Excuse::None)
+                        if self.waits_for_a_person(&at, kind).await =>
+                    {
+                        Excuse::Any
+                    }
+                    (_, excuse) => excuse,
+                };
+                self.check_reply(*n, kind, excuse, &reply)
+                    .with_context(|| format!("{at} {kind} ({n}): a read"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_reply(
+        &mut self,
+        n: usize,
+        kind: Kind,
+        excuse: Excuse,
+        reply: &Reply,
+    ) -> anyhow::Result<()> {
+        let (status, body) = (reply.status(), json_of(reply)?);
+        match status {
+            StatusCode::OK => {
+                self.happened.note("reads", "served");
+                let token = body["token"].as_str().unwrap_or_default();
+                let works = self.world.stripe.token_works(token);
+                ensure!(works || self.unnoticed.contains(&(n, kind)), "a dead key is served");
+                self.happened.add("reads", "owed and served", u64::from(excuse == Excuse::None));
+                // Whatever somebody did to it before would be known by now.
+                if excuse != Excuse::Any && self.trouble.is_over() {
+                    self.may_be_held.remove(&(n, kind));
+                }
+            }
+            StatusCode::CONFLICT => {
+                self.happened.note("reads", "refused");
+                let is_held = body["code"] == "revoked_by_user";
+                let is_excused = match excuse {
+                    Excuse::Any => true,
+                    Excuse::Held => is_held,
+                    Excuse::None => false,
+                };
+                ensure!(is_excused, "refused, and nobody gave a reason: {}", body["code"]);
+            }
+            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
+                self.happened.note("reads", "failed");
+                let is_out = self.trouble.table || self.trouble.vault && kind == Kind::Secret;
+                ensure!(is_out, "failed, and what it takes is there: {body}");
+            }
+            other => anyhow::bail!("answered {other}: {body}"),
+        }
+        Ok(())
+    }
+
+    fn excuse(&self, n: usize, kind: Kind) -> Excuse {
+        let at = &self.accounts[n];
+        let is_installed = self.world.stripe.is_installed(at.id.as_str(), at.mode == Mode::Live);
+        let is_any = !is_installed
+            // The installation failed, and counts from the next click on.
+            || self.turned_away.contains(&n)
+            || self.unnoticed.contains(&(n, kind))
+            || self.unsettled.contains(&(n, kind))
+            || self.trouble.may_cost_a_key(self.world.now());
+        if is_any {
+            Excuse::Any
+        } else if self.may_be_held.contains(&(n, kind)) {
+            Excuse::Held
+        } else {
+            Excuse::None
+        }
+    }
+
+    /// Whether the key that was to be next does not open: where it took the place of the last one at Stripe, that one
+    /// dies, and when the second does not open either, nothing comes before a person does.
+    async fn waits_for_a_person(&self, at: &AccountRef, kind: Kind) -> bool {
+        let Ok(stored) = self.world.account(at).await else { return false };
+        let slot = default_slot(kind);
+        let current = stored.current(&slot).map(|(current, _)| current);
+        let mut later = stored.generations_of(&slot).filter(|(it, _)| Some(*it) > current);
+        self.ever_garbled && later.any(|(_, state)| matches!(state, State::Undecryptable { .. }))
+    }
+
+    /// Notes that somebody else touches keys of an account.
+    pub(crate) fn touched(&mut self, n: usize, kinds: &[Kind]) {
+        self.by_hand.insert(n);
+        for kind in kinds {
+            self.unnoticed.insert((n, *kind));
+            if self.holds() {
+                self.may_be_held.insert((n, *kind));
+            }
+        }
+    }
+
+    /// Notes that an account may be without keys until a quiet day has passed.
+    pub(crate) fn unsettle(&mut self, n: usize) {
+        self.unsettled.extend(KINDS.map(|kind| (n, kind)));
+    }
+
+    /// A whole day has passed in which nothing was in the way: everybody knows what there is to know.
+    pub(crate) fn settle(&mut self) {
+        self.unnoticed.clear();
+        self.unsettled.clear();
+    }
+}
+
+pub(crate) const KINDS: [Kind; 2] = [Kind::Secret, Kind::Publishable];
