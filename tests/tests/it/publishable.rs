@@ -7,7 +7,7 @@ use fake_stripe::{CallMatch, Fault, FaultKind};
 use http::StatusCode;
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::World;
-use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::world::{account, json_of};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -19,12 +19,6 @@ async fn installed() -> anyhow::Result<(World, AccountRef)> {
     world.install_app(&at).await?;
     world.deliver().await?;
     Ok((world, at))
-}
-
-async fn key_of(world: &World, at: &AccountRef, kind: Kind) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let (_, state) = stored.current(&default_slot(kind)).context("a current key")?;
-    Ok(state.key().context("it has an id")?.to_string())
 }
 
 /// Rows of events that wait to be applied.
@@ -48,7 +42,7 @@ async fn assert_revoked(world: &World, at: &AccountRef, kind: Kind) -> anyhow::R
 async fn a_publishable_key_whose_id_is_gone_is_not_served_once_it_answers_that_it_is_dead()
 -> anyhow::Result<()> {
     let (world, at) = installed().await?;
-    let key = key_of(&world, &at, Kind::Publishable).await?;
+    let key = world.key(&at, Kind::Publishable).await?;
     world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 0).context("rotated")?;
     world.deliver().await?;
     assert_revoked(&world, &at, Kind::Publishable).await?;
@@ -62,7 +56,7 @@ async fn a_publishable_key_whose_id_is_gone_and_that_works_is_served_while_it_ma
 -> anyhow::Result<()> {
     for tells_of_its_end in [true, false] {
         let (world, at) = installed().await?;
-        let key = key_of(&world, &at, Kind::Publishable).await?;
+        let key = world.key(&at, Kind::Publishable).await?;
         let token = world.token(&at, Kind::Publishable).await?;
         world.stripe.set_behaviour(|stripe| {
             stripe.old_id_retrievable = false;
@@ -91,7 +85,7 @@ async fn a_publishable_key_whose_id_is_gone_and_that_works_is_served_while_it_ma
 /// The user ends the key, and for now Stripe does not say what became of it.
 async fn ended_unseen() -> anyhow::Result<(World, AccountRef)> {
     let (world, at) = installed().await?;
-    let key = key_of(&world, &at, Kind::Secret).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     let kind = FaultKind::BeforeEffect { status: 500, code: "api_error".into() };
     world.stripe.inject(Fault { on: CallMatch::get(&key), kind, times: u32::MAX });
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
