@@ -387,5 +387,5 @@ impl Plan {
 }
 
 /// How long to wait before looking again whether an expired key is dead. Stripe was measured to accept
-/// one for about 9 s (`stripe-api.md` section 0).
+/// one for about 9 s (ADR 16).
 pub const RETIRE_RETRY: Duration = Duration::from_secs(10);
