@@ -1,8 +1,8 @@
 //! Keysteward: custody of the API keys that a Stripe App manages for its users.
 //!
 //! `domain` is pure: it decides, and has no async, I/O, clock or randomness. `steward`, `install`,
-//! `ingest`, `sandbox`, `serve` and `sweep` are the use cases. `store`, `vault`, `stripe` and `runtime` are the
-//! adapters; no type of an SDK leaves them.
+//! `ingest`, `sandbox`, `emergency`, `serve` and `sweep` are the use cases. `store`, `vault`, `stripe` and `runtime` are
+//! the adapters; no type of an SDK leaves them.
 
 pub mod class;
 pub mod domain;

@@ -23,6 +23,7 @@ pub struct SecretsDouble {
 
 struct Inner {
     secrets: Mutex<BTreeMap<String, String>>,
+    failing: Mutex<Option<&'static str>>,
     held: watch::Sender<bool>,
     reads: AtomicUsize,
 }
@@ -38,6 +39,7 @@ impl SecretsDouble {
     pub async fn start() -> std::io::Result<Self> {
         let inner = Arc::new(Inner {
             secrets: Mutex::default(),
+            failing: Mutex::default(),
             held: watch::Sender::new(false),
             reads: AtomicUsize::new(0),
         });
@@ -61,6 +63,11 @@ impl SecretsDouble {
     /// Forgets a secret.
     pub fn remove(&self, id: &str) {
         lock(&self.inner.secrets).remove(id);
+    }
+
+    /// Refuses every read with this code, or none any more.
+    pub fn fail(&self, code: Option<&'static str>) {
+        *lock(&self.inner.failing) = code;
     }
 
     /// Answers nobody until it is told to.
@@ -90,6 +97,9 @@ async fn call(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) 
 fn answer(inner: &Inner, target: &str, body: &[u8]) -> Result<Value, &'static str> {
     if target != "secretsmanager.GetSecretValue" {
         return Err("UnknownOperationException");
+    }
+    if let Some(code) = *lock(&inner.failing) {
+        return Err(code);
     }
     let input: Value = serde_json::from_slice(body).map_err(|_| "SerializationException")?;
     let id = input["SecretId"].as_str().ok_or("InvalidParameterException")?;

@@ -104,7 +104,8 @@ fn counted_as(error: &Error) -> Metric {
     }
 }
 
-/// Reads either form of the redirect (`stripe-api.md` section 5).
+/// Reads either form of the redirect: <https://docs.stripe.com/stripe-apps/install-links> and
+/// <https://docs.stripe.com/stripe-apps/api-authentication/oauth>.
 fn returned(request: &Request) -> Result<(String, Return), Problem> {
     let state = query(request, "state").ok_or(Problem::State)?;
     if let Some(code) = query(request, "code") {

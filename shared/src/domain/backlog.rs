@@ -76,7 +76,7 @@ pub fn behind(read_to: Option<Timestamp>, now: Timestamp) -> Duration {
     read_to.map_or(KEPT, |read_to| now.since(read_to))
 }
 
-/// How long Stripe keeps events (`stripe-api.md` section 2).
+/// How long Stripe keeps events (ADR 19).
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// How late an event may come into the list.
 pub const LATE: Duration = Duration::from_secs(3600);

@@ -96,14 +96,6 @@ impl Breaker {
         self.state != before
     }
 
-    /// Whether a rotation may begin. After the pause some may; how many, says [`Breaker::trials_left`].
-    pub fn allows_new_rotations(&self, now: Timestamp) -> bool {
-        match self.state {
-            BreakerState::Closed => true,
-            BreakerState::Open { until, .. } => now >= until,
-        }
-    }
-
     /// How many rotations may begin before the outcomes of those are known; `None` for any number.
     pub fn trials_left(&self, now: Timestamp) -> Option<usize> {
         match self.state {

@@ -87,7 +87,7 @@ pub struct Asking<'a> {
 }
 
 impl Intent {
-    /// Writes the call that creates a key (`stripe-api.md` section 1, create params).
+    /// Writes the call that creates a key (`tests/fake-stripe/openapi-iam.json`).
     pub fn create(asking: &Asking<'_>, shape: &RequestShape) -> Self {
         let body = Body {
             key_type: Some(type_of(asking.slot.kind)),
@@ -103,7 +103,7 @@ impl Intent {
         Self::new(asking, shape, How::Create, "/v2/iam/api_keys".to_owned(), body)
     }
 
-    /// Writes the call that rotates `key` away after an overlap (`stripe-api.md` section 1, rotate).
+    /// Writes the call that rotates `key` away after an overlap (`tests/fake-stripe/openapi-iam.json`).
     pub fn rotate(
         asking: &Asking<'_>,
         shape: &RequestShape,

@@ -18,7 +18,7 @@ pub struct Orders {
     pub report_only: Option<Timestamp>,
     /// No rotation by age is begun: an operator paused the bundle. An emergency goes on.
     pub is_paused: bool,
-    /// No rotation is begun that nobody asked for by itself, in an emergency neither: most of the last ones failed.
+    /// No rotation begins, not even in an emergency, unless somebody asked for that one key: most recent ones failed.
     pub breaker_is_open: bool,
     /// Replace keys before their time.
     pub emergency: Option<Emergency>,

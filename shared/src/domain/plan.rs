@@ -194,7 +194,7 @@ impl Rules<'_> {
             let State::Retiring { try_at, ending, .. } = state else {
                 continue;
             };
-            if *ending == Ending::Superseded && !may_end_superseded(self.account, slot) {
+            if *ending == Ending::Superseded && !self.may_end_superseded(slot) {
                 let step = Step::Spare(slot.clone(), generation);
                 plan.at(*try_at, self.now, step, Because::LastKeyKnownToWork);
                 continue;
@@ -209,6 +209,25 @@ impl Rules<'_> {
             };
             plan.at(*try_at, self.now, Step::Retire(slot.clone(), generation), because);
         }
+    }
+
+    /// I1: what was replaced is ended while what replaced it lives, or when the user ended that on purpose.
+    fn may_end_superseded(&self, slot: &Slot) -> bool {
+        let lives = match self.account.current(slot) {
+            Some((_, State::Current { doom: Some(doom), .. })) => !doom.has_struck(self.now),
+            current => current.is_some(),
+        };
+        let hold = self.account.slots.get(slot).and_then(|state| state.hold);
+        lives
+            || hold.is_some_and(|hold| match hold.why {
+                HoldReason::RevokedByUser | HoldReason::MovedToLive => true,
+                HoldReason::NotPermitted
+                | HoldReason::LimitReached
+                | HoldReason::ModeMismatch
+                | HoldReason::NoAnswer
+                | HoldReason::VaultUnavailable
+                | HoldReason::SecretLost => false,
+            })
     }
 
     /// The way of a slot to its key: at most one step, the first of these rules that applies.
@@ -353,21 +372,6 @@ impl Rules<'_> {
     }
 }
 
-/// I1: what was replaced is ended while what replaced it is there, or when the user ended that on purpose.
-fn may_end_superseded(account: &Account, slot: &Slot) -> bool {
-    let hold = account.slots.get(slot).and_then(|state| state.hold);
-    account.current(slot).is_some()
-        || hold.is_some_and(|hold| match hold.why {
-            HoldReason::RevokedByUser | HoldReason::MovedToLive => true,
-            HoldReason::NotPermitted
-            | HoldReason::LimitReached
-            | HoldReason::ModeMismatch
-            | HoldReason::NoAnswer
-            | HoldReason::VaultUnavailable
-            | HoldReason::SecretLost => false,
-        })
-}
-
 impl Plan {
     fn now(&mut self, step: Step, because: Because) {
         self.steps.push(Planned { step, because });
@@ -383,5 +387,5 @@ impl Plan {
 }
 
 /// How long to wait before looking again whether an expired key is dead. Stripe was measured to accept
-/// one for about 9 s (`stripe-api.md` section 0).
+/// one for about 9 s (ADR 16).
 pub const RETIRE_RETRY: Duration = Duration::from_secs(10);

@@ -117,7 +117,7 @@ impl Policy {
     pub const RECONCILE_EVERY: Duration = Duration::from_secs(DAY);
     /// A rotation that is held back is thought of again after this while.
     pub const HELD_BACK: Duration = Duration::from_secs(600);
-    /// How soon it is asked again when it could not say.
+    /// How soon Stripe is asked again after a look that learned nothing.
     pub const LOOK_AGAIN: Duration = Duration::from_secs(3600);
     /// How often an account that waits for an operator is counted again.
     pub const REMIND_EVERY: Duration = Duration::from_secs(DAY);

@@ -1,5 +1,7 @@
 //! Claimable sandboxes: an account that Stripe makes for somebody who has none yet, and what to do as its
-//! owner comes to it. Source: `stripe-api.md` section 7.
+//! owner comes to it. Source:
+//! <https://docs.stripe.com/changelog/endive/2026-11-18/adds-the-claimable-sandboxes-api-for-platforms>;
+//! what is not known: ADR 19.
 
 use super::id::{AccountId, SandboxId};
 use super::slot::{AccountRef, Mode};

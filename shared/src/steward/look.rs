@@ -98,9 +98,9 @@ impl Steward {
         Ok(true)
     }
 
-    /// A publishable key that is not there under its id was rotated away or is over, and that it works it may say to
-    /// its last day or for ever: nobody has seen which. Once the list does not show it either, it is served for as
-    /// long as Stripe lets a rotated key live, and no longer.
+    /// A publishable key whose id is gone was rotated away or has ended. Nobody has seen whether it still answers
+    /// until its last day, or for ever. Once the list does not show it either, it is served for as long as Stripe lets
+    /// a rotated key live, and no longer.
     async fn doom_if_unlisted(
         &self,
         change: &mut Change,

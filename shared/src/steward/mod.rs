@@ -19,6 +19,7 @@ mod set_right;
 mod steps;
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::class::Class;
 use crate::domain::account::{Account, Change};
@@ -164,11 +165,9 @@ impl Steward {
         }
     }
 
-    /// As [`Steward::advance`], from an account that was just loaded or recorded.
-    ///
-    /// A lease that is running counts as the caller's own only when `account` was recorded by this
-    /// process; then its version is the newest and nobody else can write under it.
-    pub async fn drive(
+    /// As [`Steward::advance`], from an account that was just loaded. Whoever holds its lease keeps it, this process
+    /// too: what it holds, it hands to [`Steward::drive_held`].
+    pub(crate) async fn drive(
         &self,
         account: Account,
         actor: Actor,
@@ -194,21 +193,11 @@ impl Steward {
             let now = self.clock.now();
             let plan = plan(now, &self.policy, &orders, &account);
             let Some(planned) = plan.steps.into_iter().next() else {
-                if held || account.head.due_at != plan.wake_at {
-                    let mut change = Change::of(account, now, actor);
-                    change.release(plan.wake_at);
-                    match self.record(change).await? {
-                        Some(recorded) => account = recorded,
-                        None => return Ok(Advanced::Overtaken),
-                    }
-                }
-                return Ok(Advanced::Settled(Box::new(account)));
+                let change = Change::of(account, now, actor);
+                return self.come_to_rest(change, held, plan.wake_at).await;
             };
             if now >= deadline {
-                let mut change = Change::of(account, now, actor);
-                change.release(Some(now));
-                self.record(change).await?;
-                return Ok(Advanced::OutOfTime);
+                return self.put_off(Change::of(account, now, actor)).await;
             }
             if !self.admits(now, &orders, &account, &planned) {
                 orders.breaker_is_open = true;
@@ -216,47 +205,68 @@ impl Steward {
             }
             let left = lease::time_for_step(now, deadline);
             let is_covered = held && lease::covers(account.head.lease_until, now, left);
-            if planned.step.has_effect() && !is_covered {
-                // I8: the token is durable before anything outside is touched.
-                let mut change = Change::of(account, now, actor);
-                if held {
-                    change.extend_lease();
-                } else {
-                    change.claim();
-                }
-                match self.record(change).await? {
-                    Some(recorded) => account = recorded,
-                    None => return Ok(Advanced::Overtaken),
-                }
-                held = true;
-                continue;
-            }
             let mut change = Change::of(account, now, actor);
-            if held {
-                change.extend_lease()
+            take_or_keep(&mut change, held);
+            held = if planned.step.has_effect() && !is_covered {
+                // I8: the token is durable before anything outside is touched.
+                true
             } else {
-                change.claim()
-            }
-            let (before, is_a_look) = (change.account().clone(), planned.step == Step::Reconcile);
-            match stripe::within(left, self.carry_out(&mut change, &orders, planned)).await {
-                // As if the process had died here, but that the lease is given back.
-                (_, TimeLeft::RanOut) => {
-                    let mut change = Change::of(before, now, actor);
-                    if is_a_look {
-                        // It comes before all else: a list without end must not keep the rest waiting.
-                        change.put_off_reconciling(Policy::LOOK_AGAIN);
-                    }
-                    change.release(Some(now));
-                    self.record(change).await?;
-                    return Ok(Advanced::OutOfTime);
+                match self.take_step(&mut change, &orders, planned, left).await? {
+                    TimeLeft::RanOut => return self.put_off(change).await,
+                    TimeLeft::Enough => self.settle(&mut change, &orders)?,
                 }
-                (carried_out, TimeLeft::Enough) => carried_out?,
-            }
-            held = self.settle(&mut change, &orders)?;
+            };
             match self.record(change).await? {
                 Some(recorded) => account = recorded,
                 None => return Ok(Advanced::Overtaken),
             }
+        }
+    }
+
+    /// Nothing is due any more: has the account wake when something will be, and gives the lease back.
+    async fn come_to_rest(
+        &self,
+        mut change: Change,
+        held: bool,
+        wake_at: Option<Timestamp>,
+    ) -> Result<Advanced, Error> {
+        if !held && change.account().head.due_at == wake_at {
+            return Ok(Advanced::Settled(Box::new(change.into_account())));
+        }
+        change.release(wake_at);
+        Ok(match self.record(change).await? {
+            Some(account) => Advanced::Settled(Box::new(account)),
+            None => Advanced::Overtaken,
+        })
+    }
+
+    /// There is no time for what is due: gives the lease back, and leaves the account due at once.
+    async fn put_off(&self, mut change: Change) -> Result<Advanced, Error> {
+        change.release(Some(change.now()));
+        self.record(change).await?;
+        Ok(Advanced::OutOfTime)
+    }
+
+    /// Carries out one step. Where the time for its calls runs out, `change` says nothing of it: as if the process
+    /// had died here.
+    async fn take_step(
+        &self,
+        change: &mut Change,
+        orders: &Orders,
+        planned: Planned,
+        left: Duration,
+    ) -> Result<TimeLeft, Error> {
+        let (before, is_a_look) = (change.account().clone(), planned.step == Step::Reconcile);
+        match stripe::within(left, self.carry_out(change, orders, planned)).await {
+            (_, TimeLeft::RanOut) => {
+                *change = Change::of(before, change.now(), change.actor());
+                if is_a_look {
+                    // It comes before all else: a list without end must not keep the rest waiting.
+                    change.put_off_reconciling(Policy::LOOK_AGAIN);
+                }
+                Ok(TimeLeft::RanOut)
+            }
+            (carried_out, TimeLeft::Enough) => carried_out.map(|()| TimeLeft::Enough),
         }
     }
 
@@ -352,6 +362,11 @@ impl Steward {
             }
         }
     }
+}
+
+/// Has `change` carry the lease: the one that is held, for another while, or the next.
+fn take_or_keep(change: &mut Change, held: bool) {
+    if held { change.extend_lease() } else { change.claim() }
 }
 
 /// Well below the 100 items of a transaction, since each row may bring audit entries with it.

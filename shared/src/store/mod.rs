@@ -1,8 +1,8 @@
 //! The table: one partition an account, one query to load it, one transaction to change it.
 //!
 //! A verb is one conditional write or one query; there is no reading and writing back in between that
-//! somebody could come into. What the rows are called is in `design.md` section 4, what the table is in
-//! [`table`]. No row can hold a secret in the clear: what holds one ([`crate::domain::secret`]) has no
+//! somebody could come into. What the rows are called is in ARCHITECTURE.md ("The table"), what
+//! the table is in [`table`]. No row can hold a secret in the clear: what holds one ([`crate::domain::secret`]) has no
 //! form as a row.
 
 mod error;

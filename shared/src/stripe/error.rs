@@ -86,7 +86,7 @@ pub enum Misconfigured {
     Client(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Why Stripe refuses. Source: `stripe-api.md` sections 1, 5 and 6.
+/// Why Stripe refuses. Source of the codes: `tests/fake-stripe/openapi-iam.json`; ADR 22 says what each settles.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// `api_key_already_rotated`

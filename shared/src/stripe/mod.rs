@@ -1,9 +1,12 @@
 //! The calls to Stripe: one client, one place where its wire form is known.
 //!
-//! Source: `stripe-api.md` sections 1, 2, 5 and 6. Answers are read by allow-list: a body may hold keys of the
-//! whole account in the clear (a sandbox's list does), so nothing is kept but the named fields, and no body and
-//! no message of Stripe's reaches a log or an error. What to do about a failure is the caller's decision:
-//! [`Error::class`], [`Error::is_ambiguous`] and [`Error::refusal`] say what is known.
+//! Sources: <https://docs.stripe.com/keys/managed-api-keys>, `tests/fake-stripe/openapi-iam.json`,
+//! <https://docs.stripe.com/stripe-apps/api-authentication/oauth>. What nobody has seen: ADR 16.
+//!
+//! Answers are read by allow-list: a body may hold keys of the whole account in the clear (a sandbox's list does), so
+//! nothing is kept but the named fields, and no body and no message of Stripe's reaches a log or an error. What to do
+//! about a failure is the caller's decision: [`Error::class`], [`Error::is_ambiguous`] and [`Error::refusal`] say what
+//! is known.
 
 mod answer;
 mod client;

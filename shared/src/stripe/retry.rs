@@ -1,6 +1,7 @@
 //! When a call is made again within one run, and after how long.
 //!
-//! Source: `stripe-api.md` section 6, what Stripe's SDKs do, narrowed where a repeat could do harm.
+//! Source: what Stripe's SDKs do (stripe-node, stripe-go, stripe-python, stripe-ruby), narrowed where a repeat could do
+//! harm.
 
 use std::time::Duration;
 

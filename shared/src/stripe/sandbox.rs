@@ -1,4 +1,6 @@
-//! Claimable sandboxes: what became of one. Source: `stripe-api.md` section 7.
+//! Claimable sandboxes: what became of one. Source:
+//! <https://docs.stripe.com/changelog/endive/2026-11-18/adds-the-claimable-sandboxes-api-for-platforms>;
+//! what is not known: ADR 19.
 
 use serde::Deserialize;
 

@@ -1,8 +1,8 @@
 //! The signature on the redirect that ends an installation by install link.
 //!
-//! Source: `stripe-api.md` section 5(a). Stripe signs compact JSON of three parameters of the redirect, in a
-//! fixed order, with the app's own signing secret (`absec_…`), and puts it into a query parameter in the form
-//! of a webhook's header.
+//! Source: <https://docs.stripe.com/stripe-apps/install-links>. Stripe signs compact JSON of three parameters of the
+//! redirect, in a fixed order, with the app's own signing secret (`absec_…`), and puts it into a query parameter in the
+//! form of a webhook's header.
 
 use serde::Serialize;
 

@@ -1,8 +1,9 @@
 //! From a verified body to the little that is kept of it.
 //!
-//! Source: `stripe-api.md` sections 2 to 4. One endpoint receives thin notifications (`v2.core.event`) and v1
-//! snapshots (`event`); both become a [`Notification`]. Everything else in them, `data` of a thin event
-//! included, is skipped without being looked at.
+//! Sources: `tests/fake-stripe/openapi-iam.json` (`v2.core.event`), <https://docs.stripe.com/connect/webhooks> (which
+//! account and mode a v1 event is of), stripe-node's `src/utils.ts` (EventBridge's envelope). One endpoint receives thin
+//! notifications (`v2.core.event`) and v1 snapshots (`event`); both become a [`Notification`]. Everything else in them,
+//! `data` of a thin event included, is skipped without being looked at.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

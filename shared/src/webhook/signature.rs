@@ -1,7 +1,8 @@
 //! Stripe's signature scheme `v1`, for webhooks and for install links.
 //!
-//! Source: `stripe-api.md` section 3. Where Stripe's SDKs differ, this takes the stricter side, except that a
-//! `v1` that is no hex is passed over: while a secret is rolled there are several, and one good one is enough.
+//! Source: Stripe's SDKs (stripe-node `src/Webhooks.ts`, stripe-go `webhook/client.go`, stripe-dotnet `EventUtility.cs`).
+//! Where they differ, this takes the stricter side, except that a `v1` that is no hex is passed over: while a secret is
+//! rolled there are several, and one good one is enough.
 
 use aws_lc_rs::{constant_time, hmac};
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the whole file is a test")]
 
+mod last_key;
 mod model;
 mod soundness;
 
@@ -66,7 +67,9 @@ fn happenings() -> impl Strategy<Value = Vec<(Outside, u32)>> {
         2 => Just(Outside::Provisioned),
         1 => Just(Outside::WentLive),
     ];
-    proptest::collection::vec((outside, 1..=2_000_000u32), 1..40)
+    // Within an overlap, or past every deadline.
+    let seconds = prop_oneof![1..=20_000u32, 1..=2_000_000u32];
+    proptest::collection::vec((outside, seconds), 1..40)
 }
 
 proptest! {
@@ -184,36 +187,6 @@ proptest! {
         model.now = model.now.plus(Duration::from_secs(seconds));
         prop_assert_eq!(model.plan(), model.plan());
     }
-}
-
-/// A slot whose key was replaced, whose new key was then revoked, and whose overlap is over.
-fn revoked_in_the_overlap(on_user_expire: OnUserExpire) -> Vec<Step> {
-    let choice = Choice { on_user_expire, ..Choice::default() };
-    let mut model = Model::new(Policy::new(choice).unwrap());
-    model.sweep(&mut std::iter::empty());
-    model.outside(Outside::RotationAsked);
-    model.sweep(&mut std::iter::empty());
-    model.outside(Outside::RevokedByUser);
-    model.sweep(&mut std::iter::repeat(Answer::Vain));
-    model.now = model.now.plus(Duration::from_secs(2 * 86_400));
-    let slot = Slot::new(Kind::Secret, SlotName::default());
-    let concerns = |step: &Step| match step {
-        Step::Retire(of, _) | Step::Spare(of, _) => *of == slot,
-        _ => false,
-    };
-    model.plan().steps.into_iter().map(|planned| planned.step).filter(concerns).collect()
-}
-
-#[test]
-fn the_last_key_is_spared_at_its_deadline_while_its_successor_is_on_its_way() {
-    let steps = revoked_in_the_overlap(OnUserExpire::Reissue);
-    assert!(matches!(steps[..], [Step::Spare(..)]), "{steps:?}");
-}
-
-#[test]
-fn when_the_user_revoked_the_successor_the_old_key_still_dies_by_its_deadline() {
-    let steps = revoked_in_the_overlap(OnUserExpire::Hold);
-    assert!(matches!(steps[..], [Step::Retire(..)]), "{steps:?}");
 }
 
 fn secret(name: &str) -> Slot {

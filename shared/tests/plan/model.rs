@@ -1,5 +1,6 @@
 //! A world in which plans are carried out.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use keysteward::domain::account::{Account, Change, Hold, HoldReason, Reconciled, Status};
@@ -43,6 +44,10 @@ pub(crate) struct Model {
     pub(crate) now: Timestamp,
     pub(crate) trail: Vec<Entry>,
     pub(crate) minted: u32,
+    /// Which keys are known to work at Stripe, each with when Stripe ends it by itself.
+    living: BTreeMap<(Slot, Generation), Option<Timestamp>>,
+    /// Whose key was ended by somebody who wants no other.
+    given_up: BTreeSet<Slot>,
 }
 
 impl Model {
@@ -56,6 +61,8 @@ impl Model {
             now,
             trail: vec![],
             minted: 0,
+            living: BTreeMap::new(),
+            given_up: BTreeSet::new(),
         };
         model.change(|change| {
             change.set_status(Status::Installed { since: now }, Action::Install);
@@ -115,7 +122,11 @@ impl Model {
             Step::Prove(slot, generation) => {
                 let happened = match answers.next().unwrap_or(Answer::Good) {
                     Answer::DoesNotOpen => Happened::DidNotOpen { at: now },
-                    Answer::Good | Answer::Vain | Answer::Lost => Happened::Proved,
+                    Answer::Good | Answer::Vain | Answer::Lost => {
+                        self.living.insert((slot.clone(), generation), None);
+                        self.given_up.remove(&slot);
+                        Happened::Proved
+                    }
                 };
                 self.change(|change| change.apply(&slot, generation, happened, because).unwrap());
             }
@@ -147,21 +158,29 @@ impl Model {
                 change.apply(&slot, generation, looked, because).unwrap();
             }),
             Step::Retire(slot, generation) => self.retire(&slot, generation),
-            Step::Withdraw(slot, generation) => self.change(|change| {
-                let ended = Happened::Ended { at: now, why: Ending::Uninstalled };
-                change.apply(&slot, generation, ended, because).unwrap();
-            }),
+            Step::Withdraw(slot, generation) => {
+                self.living.remove(&(slot.clone(), generation));
+                self.change(|change| {
+                    let ended = Happened::Ended { at: now, why: Ending::Uninstalled };
+                    change.apply(&slot, generation, ended, because).unwrap();
+                });
+            }
             Step::Spare(slot, generation) => self.change(|change| {
                 let spared = Happened::EndingTried { try_at: now.plus(Duration::from_secs(900)) };
                 change.apply(&slot, generation, spared, because).unwrap();
             }),
-            Step::Close(slot, generation, why) => self.change(|change| {
-                change.apply(&slot, generation, Happened::Ended { at: now, why }, because).unwrap();
-                if why == Ending::RevokedByUser {
-                    let why = HoldReason::RevokedByUser;
-                    change.hold(&slot, Some(Hold { why, since: now, until: None }));
-                }
-            }),
+            Step::Close(slot, generation, why) => {
+                self.living.remove(&(slot.clone(), generation));
+                let is_asked = self.account.slots[&slot].asked_at.is_some();
+                self.change(|change| {
+                    let ended = Happened::Ended { at: now, why };
+                    change.apply(&slot, generation, ended, because).unwrap();
+                    if why == Ending::RevokedByUser && !is_asked {
+                        let why = HoldReason::RevokedByUser;
+                        change.hold(&slot, Some(Hold { why, since: now, until: None }));
+                    }
+                });
+            }
             Step::Forget(slot, generation) => {
                 self.change(|change| change.forget(&slot, generation))
             }
@@ -255,15 +274,30 @@ impl Model {
             How::Create => None,
             How::Rotate { from, .. } => Some(from),
         };
-        let doom = Doom { at: at.plus(self.policy.overlap()), by: DoomedBy::LostAnswer };
+        let current = self.account.current(slot).map(|(generation, _)| generation);
         self.change(|change| {
             let lost = Happened::AnsweredWithoutSecret { key, at };
             change.apply(slot, generation, lost, None).unwrap();
-            let current = change.account().current(slot).map(|(generation, _)| generation);
-            if let Some(from) = from.filter(|from| current == Some(*from)) {
-                change.apply(slot, from, Happened::Doomed(doom), None).unwrap();
-            }
         });
+        if let Some(from) = from.filter(|from| current == Some(*from)) {
+            let at = at.plus(self.policy.overlap());
+            self.doom(slot, from, Doom { at, by: DoomedBy::LostAnswer });
+        }
+    }
+
+    /// Stripe counts the key as rotated and ends it by itself.
+    fn doom(&mut self, slot: &Slot, generation: Generation, doom: Doom) {
+        self.living.insert((slot.clone(), generation), Some(doom.at));
+        self.change(|change| {
+            change.apply(slot, generation, Happened::Doomed(doom), None).unwrap();
+        });
+    }
+
+    /// Whether the slot has a key that is known to work, this one aside.
+    fn has_another(&self, slot: &Slot, generation: Generation) -> bool {
+        self.living.iter().any(|((of, other), dies_at)| {
+            of == slot && *other != generation && dies_at.is_none_or(|at| at > self.now)
+        })
     }
 
     pub(crate) fn retire(&mut self, slot: &Slot, generation: Generation) {
@@ -271,20 +305,26 @@ impl Model {
         else {
             panic!("a key is ended that is not retiring");
         };
-        // I1, the property this file is about.
+        // I1, the property this file is about, asked of the world and not of the account.
         assert!(
             ending != Ending::Superseded
-                || self.account.current(slot).is_some()
-                || self.account.slots[slot].hold.is_some_and(|hold| {
-                    matches!(hold.why, HoldReason::RevokedByUser | HoldReason::MovedToLive)
-                }),
+                || self.has_another(slot, generation)
+                || self.given_up.contains(slot),
             "the last key known to work would be ended"
         );
+        self.living.remove(&(slot.clone(), generation));
         let at = self.now;
         self.change(|change| {
             let ended = Happened::Ended { at, why: ending };
             change.apply(slot, generation, ended, None).unwrap();
         });
+    }
+
+    /// The user ended a key. Where the policy is to hold, that was on purpose.
+    fn give_up(&mut self, slot: &Slot) {
+        if self.policy.on_user_expire() == OnUserExpire::Hold {
+            self.given_up.insert(slot.clone());
+        }
     }
 
     pub(crate) fn outside(&mut self, what: Outside) {
@@ -294,19 +334,23 @@ impl Model {
         let policy = self.policy.on_user_expire();
         match (what, current) {
             (Outside::Nothing, _) => {}
-            (Outside::RevokedByUser, Some(current)) => self.change(|change| {
-                let ended = Happened::Ended { at: now, why: Ending::RevokedByUser };
-                change.apply(&slot, current, ended, None).unwrap();
-                if policy == OnUserExpire::Hold && change.account().pending(&slot).is_none() {
-                    let why = HoldReason::RevokedByUser;
-                    change.hold(&slot, Some(Hold { why, since: now, until: None }));
-                }
-            }),
-            (Outside::RotatedBySomebody, Some(current)) => self.change(|change| {
+            (Outside::RevokedByUser, Some(current)) => {
+                self.living.remove(&(slot.clone(), current));
+                self.give_up(&slot);
+                self.change(|change| {
+                    let ended = Happened::Ended { at: now, why: Ending::RevokedByUser };
+                    change.apply(&slot, current, ended, None).unwrap();
+                    if policy == OnUserExpire::Hold && change.account().pending(&slot).is_none() {
+                        let why = HoldReason::RevokedByUser;
+                        change.hold(&slot, Some(Hold { why, since: now, until: None }));
+                    }
+                });
+            }
+            (Outside::RotatedBySomebody, Some(current)) => {
                 let at = now.plus(Duration::from_secs(3600));
-                let doom = Doom { at, by: DoomedBy::SomebodyElse };
-                change.apply(&slot, current, Happened::Doomed(doom), None).unwrap();
-            }),
+                self.give_up(&slot);
+                self.doom(&slot, current, Doom { at, by: DoomedBy::SomebodyElse });
+            }
             (Outside::RotationAsked, Some(current)) => self.change(|change| {
                 let asked = Happened::RotationAsked { at: now };
                 change.apply(&slot, current, asked, None).unwrap();
@@ -314,20 +358,27 @@ impl Model {
             (Outside::Uninstalled, _) => self.change(|change| {
                 change.set_status(Status::Uninstalled { at: now }, Action::Uninstall);
             }),
-            (Outside::Reinstalled, _) => self.change(|change| {
-                change.set_status(Status::Installed { since: now }, Action::Install);
-                for kind in [Kind::Secret, Kind::Publishable] {
-                    change.open_slot(&Slot::new(kind, SlotName::default()));
-                }
-            }),
+            (Outside::Reinstalled, _) => {
+                self.given_up.clear();
+                self.change(|change| {
+                    change.set_status(Status::Installed { since: now }, Action::Install);
+                    for kind in [Kind::Secret, Kind::Publishable] {
+                        change.open_slot(&Slot::new(kind, SlotName::default()));
+                    }
+                });
+            }
             (Outside::Provisioned, _) => {
+                self.given_up.remove(&slot);
                 self.change(|change| change.start_afresh(&slot).unwrap());
                 assert!(self.is_cared_for(&slot), "a fresh start leads to a key");
             }
-            (Outside::WentLive, _) => self.change(|change| {
-                let overlap = Duration::from_secs(86_400);
-                change.vacate(now.plus(overlap)).unwrap();
-            }),
+            (Outside::WentLive, _) => {
+                let (overlap, mut is_vacated) = (Duration::from_secs(86_400), false);
+                self.change(|change| is_vacated = change.vacate(now.plus(overlap)).unwrap());
+                if is_vacated {
+                    self.given_up.extend(self.account.slots.keys().cloned());
+                }
+            }
             (
                 Outside::RevokedByUser | Outside::RotatedBySomebody | Outside::RotationAsked,
                 None,

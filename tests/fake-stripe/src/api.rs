@@ -17,7 +17,7 @@ use crate::latency::under_way;
 use crate::limits::Owner;
 use crate::world::World;
 
-/// An API call that passed authentication and the gates of §1.
+/// An API call that passed authentication and the gates.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) live: bool,
@@ -119,7 +119,7 @@ impl World {
         self.calls.len() - 1
     }
 
-    /// Completes the log and the headers that every API answer has (§6).
+    /// Completes the log and the headers that every API answer has.
     fn end_call(&mut self, index: usize, request: &Request, answer: Answer) -> Answer {
         let generated = self.random.alphanumeric(32);
         let Some(call) = self.calls.get_mut(index) else {
@@ -233,7 +233,7 @@ impl World {
         outcome.map(|(_, answer)| answer)
     }
 
-    /// Same key, same API, same account and mode (§6); `None` if the call carries no key.
+    /// Same key, same API, same account and mode; `None` if the call carries no key.
     fn idempotency_slot(&self, request: &Request) -> Option<String> {
         let key = request.header("idempotency-key").filter(|_| request.method == "POST")?;
         let context = request.header("stripe-context").or(request.header("stripe-account"));

@@ -1,15 +1,15 @@
 //! The switches: one for each thing about Stripe that nobody has seen or that differs between answers
-//! (stripe-api.md §10), plus the troubles of a network.
+//! (ADR 16 and 19), plus the troubles of a network.
 
 /// How the double behaves; changed with [`set_behaviour`](crate::FakeStripe::set_behaviour) at any time.
-/// The default is the likeliest reading of stripe-api.md.
+/// The default is the likeliest reading of what is known (README, "Sources").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Behaviour {
-    /// `alg` of the JWE of a live secret (§0.1).
+    /// `alg` of the JWE of a live secret (ADR 16).
     pub jwe_alg: JweAlg,
     /// Whether the ciphertext of a live secret is damaged on its way, so that it does not open.
     pub garble_ciphertext: bool,
-    /// Milliseconds until a new key or event shows up in a list and an expired key leaves it (§6).
+    /// Milliseconds until a new key or event shows up in a list and an expired key leaves it.
     pub list_lag_ms: i64,
     /// The same until a new event shows up in the list of events, where that is later.
     pub events_lag_ms: i64,
@@ -17,9 +17,9 @@ pub struct Behaviour {
     pub object_id_finds_keys: bool,
     /// Whether `next_page_url` and `previous_page_url` name the host. Default: a path that begins with `/`,
     /// as the official SDKs demand (stripe-python 16.1.0a4 `_util.py` `validate_path` refuses a URL with a
-    /// host; stripe-node and stripe-php test with paths), though the documentation says absolute (§6).
+    /// host; stripe-node and stripe-php test with paths), though the documentation says absolute.
     pub absolute_page_urls: bool,
-    /// Milliseconds an expired key still authenticates (§0.5; Stripe was measured at about 9000).
+    /// Milliseconds an expired key still authenticates (Stripe was measured at about 9000: README, "Sources").
     pub expire_lag_ms: i64,
     /// Whether a publishable key that lives is answered 401 when it makes a call that is not for it (else 403).
     pub publishable_answers_401: bool,
@@ -45,7 +45,7 @@ pub struct Behaviour {
     pub sandbox_context: SandboxContext,
     /// Whether events are listed oldest first; the order is nowhere documented.
     pub events_oldest_first: bool,
-    /// Whether an app that was uninstalled may still read the events of the account (§0.8: v1's were not).
+    /// Whether an app that was uninstalled may still read the events of the account (ADR 19).
     pub events_readable_after_uninstall: bool,
     /// Calls a second and mode over all endpoints, with the app's keys and with those of each account; `None` is
     /// unlimited (Stripe: live 100, sandbox 25).
@@ -64,7 +64,7 @@ pub struct Behaviour {
     pub shuffle_deliveries: bool,
     /// Events happen but are never delivered.
     pub drop_deliveries: bool,
-    /// Attempts for a delivery in background mode (§3: a sandbox makes three).
+    /// Attempts for a delivery in background mode: a sandbox makes three.
     pub delivery_attempts: u32,
     /// Real milliseconds before the second attempt; doubled for each further one.
     pub delivery_backoff_ms: u64,
@@ -119,7 +119,7 @@ pub enum JweAlg {
     RsaOaep256,
 }
 
-/// Shapes of `related_object` that receivers must all accept (§2).
+/// Shapes of `related_object` that receivers must all accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelatedObject {
     /// `{}`, as in Stripe's samples.

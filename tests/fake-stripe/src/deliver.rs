@@ -1,4 +1,4 @@
-//! Signed delivery of events (stripe-api.md §3), with the disorder that Stripe reserves the right to:
+//! Signed delivery of events, with the disorder that Stripe reserves the right to:
 //! delay, duplicates, any order, loss.
 
 use std::fmt;
@@ -168,7 +168,7 @@ async fn retry(client: HttpClient, shared: Arc<Shared>, pending: Pending) {
     }
 }
 
-/// Whether the endpoint answered 2xx; a redirect is a failure (§3).
+/// Whether the endpoint answered 2xx; a redirect is a failure.
 async fn attempt(client: &HttpClient, shared: &Shared, pending: &Pending) -> bool {
     let delivery = pending.sign(shared.lock().now());
     let mut request = hyper::Request::post(&delivery.url);
@@ -188,7 +188,7 @@ async fn attempt(client: &HttpClient, shared: &Shared, pending: &Pending) -> boo
 mod tests {
     use super::*;
 
-    /// Vectors of stripe-api.md §3 and §5.
+    /// Published: stripe-dotnet's `event_test_signature.json`. The others were computed.
     #[test]
     fn signatures_agree_with_the_published_and_computed_vectors() {
         let thin = br#"{"id":"evt_test_1","object":"v2.core.event","type":"v2.iam.api_key.rotated","livemode":false,"created":"2026-11-24T12:00:00.000Z","context":"acct_123","related_object":null,"reason":null}"#;

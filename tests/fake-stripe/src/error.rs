@@ -1,4 +1,4 @@
-//! Errors as the API words them (stripe-api.md §1 and §6, OpenAPI `v2.error`).
+//! Errors as the API words them (`v2.error` in `openapi-iam.json`).
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ impl ApiError {
         Self::new(404, "not_found", format!("No such {what}."))
     }
 
-    /// The status is measured (§1: 403); the code is [X], nobody has published it.
+    /// The status is as measured (README, "Sources"); the code is [X], nobody has published it.
     pub(crate) fn forbidden(code: &str, message: impl Into<String>) -> Self {
         Self::new(403, code, message)
     }
@@ -76,7 +76,7 @@ impl ApiError {
         .of_kind("idempotency_error")
     }
 
-    /// 429 with its reason (§6: `global-rate`, `endpoint-rate`, …).
+    /// 429 with its reason (`global-rate`, `endpoint-rate`, …).
     pub(crate) fn rate_limited(reason: &str) -> Self {
         let mut error =
             Self::new(429, "rate_limit", "Request rate limit exceeded.").of_kind("rate_limit");

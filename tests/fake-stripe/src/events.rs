@@ -1,4 +1,4 @@
-//! Events (stripe-api.md §2 and §4): recorded whole, notified thin (v2) or as a snapshot (v1), and read
+//! Events: recorded whole, notified thin (v2) or as a snapshot (v1), and read
 //! back from `/v2/core/events` by whoever still has access to the account.
 
 use serde_json::{Map, Value, json};
@@ -45,7 +45,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// The notification: no `data`, no `changes`, and so no key id (§0.2).
+    /// The notification: no `data`, no `changes`, and so no key id.
     fn notification(&self, with_client: bool) -> Map<String, Value> {
         let mut event = Map::new();
         event.insert("id".into(), json!(self.id));

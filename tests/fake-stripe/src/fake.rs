@@ -236,16 +236,6 @@ impl FakeStripe {
         self.world(|world| world.expire_sandbox(sandbox))
     }
 
-    /// Sends events from now on to these destinations too, or instead: replaces the list.
-    ///
-    /// # Errors
-    /// `InvalidInput` as for [`start`](Self::start).
-    pub fn set_destinations(&self, destinations: Vec<Destination>) -> io::Result<()> {
-        destinations.iter().try_for_each(check_destination)?;
-        self.world(|world| world.destinations = destinations);
-        Ok(())
-    }
-
     /// Everything that is due by the clock, signed now. For [`Deliver::Manual`]; in background mode it
     /// competes with the sender.
     #[must_use]

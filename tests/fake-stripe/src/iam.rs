@@ -1,4 +1,4 @@
-//! The six operations of `/v2/iam/api_keys` (stripe-api.md §1, OpenAPI paths of the same name).
+//! The six operations of `/v2/iam/api_keys` (paths of the same name in `openapi-iam.json`).
 
 use serde_json::{Map, Value};
 
@@ -194,7 +194,7 @@ impl World {
         self.answer_with_secret(caller, &successor, recipient)
     }
 
-    /// What a replay answers: the key as it is now, with the secret if the switches say so (§1 "Replay").
+    /// What a replay answers: the key as it is now, with the secret if the switches say so (ADR 16).
     pub(crate) fn replay(&self, caller: &Caller, done: &Done) -> Result<Value, ApiError> {
         let key = self.keys.get(&done.key_id).ok_or_else(|| ApiError::not_found("API key"))?;
         let encrypted = done
@@ -215,7 +215,7 @@ impl World {
         recipient: Option<Recipient>,
     ) -> Outcome {
         let key = self.find_key(caller, id)?;
-        // A sandbox secret is answered in the clear even when a public key came along (§0.3).
+        // A sandbox secret is answered in the clear even when a public key came along, as measured (README, "Sources").
         let encrypted = match recipient.filter(|_| caller.live) {
             Some(recipient) => Some(EncryptedSecret {
                 ciphertext: {

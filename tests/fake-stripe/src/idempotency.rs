@@ -1,4 +1,4 @@
-//! Idempotency of v2 (stripe-api.md §6): the same key, API, account and mode within 30 days is a replay.
+//! Idempotency of v2 (ADR 5): the same key, API, account and mode within 30 days is a replay.
 //! A success is answered again as things stand now and changes nothing; a failure is carried out anew;
 //! other parameters are an error.
 

@@ -1,4 +1,5 @@
-//! Sealing a secret for the caller: JWE compact, RSA-OAEP and A256GCM (stripe-api.md §1 "JWE").
+//! Sealing a secret for the caller: JWE compact, RSA-OAEP and A256GCM (as in the examples of
+//! `openapi-iam.json`).
 //!
 //! Written on aws-lc-rs and not on josekit, which Keysteward opens with: two implementations that agree
 //! prove more than one that agrees with itself.

@@ -1,5 +1,5 @@
 //! API keys: what one is, how it is shown, and what can happen to it. States are `active → expired`; a
-//! rotate makes a new key (stripe-api.md §1, OpenAPI `v2.iam.api_key`).
+//! rotate makes a new key (`v2.iam.api_key` in `openapi-iam.json`).
 
 use std::fmt;
 
@@ -133,7 +133,8 @@ pub(crate) struct Shown<'a> {
 }
 
 impl ApiKey {
-    /// The `v2.iam.api_key` object, with an explicit null for every optional field that is unset (§0.6).
+    /// The `v2.iam.api_key` object, with an explicit null for every optional field that is unset, as in the examples of
+    /// `openapi-iam.json`.
     pub(crate) fn render(&self, shown: Shown<'_>) -> Value {
         let active = self.is_active(shown.at_ms);
         // A list that lags behind an expiry does not know its time either.

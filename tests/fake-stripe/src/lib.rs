@@ -2,7 +2,7 @@
 //! events and their signed delivery, the install pages, OAuth, a small Dashboard. It listens on 127.0.0.1
 //! only and speaks to loopback only.
 //!
-//! What is known of Stripe is in stripe-api.md and `openapi-iam.json`; what nobody has seen is a switch in
+//! What is known of Stripe is from the sources that the README names; what nobody has seen is a switch in
 //! [`Behaviour`]. Faults are ordered with [`FakeStripe::inject`]. Time is a [`Clock`] that tests move.
 //!
 //! Its keys open nothing outside this process; no `Debug` and no log shows one all the same, because those

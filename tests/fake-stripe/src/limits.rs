@@ -1,4 +1,4 @@
-//! Rate limits (stripe-api.md §6): calls a second, over all endpoints and for each, separately by mode and by whose
+//! Rate limits: calls a second, over all endpoints and for each, separately by mode and by whose
 //! key calls.
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
 //! What a minted key can be tried on: `GET /v1/customers` and `GET /v1/account`. 401 is a dead key, 403 a
-//! living one that may not (stripe-api.md §1 "Health probe").
+//! living one that may not, as measured (README, "Sources").
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! `POST /v1/oauth/token` (stripe-api.md §5b): a code or a refresh token for an access token. The access
+//! `POST /v1/oauth/token` (<https://docs.stripe.com/stripe-apps/api-authentication/oauth>): a code or a refresh token for
+//! an access token. The access
 //! tokens themselves open nothing here; managed keys need only the proof of who installed.
 
 use std::collections::HashMap;

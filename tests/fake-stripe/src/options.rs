@@ -76,7 +76,7 @@ impl fmt::Debug for AppSpec {
 /// A user's account. The default exists in both modes and is activated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountSpec {
-    /// Whether live keys may be created (stripe-api.md §4: the activation gate).
+    /// Whether live keys may be created.
     pub activated: bool,
     /// Whether the account exists in live mode.
     pub live: bool,
@@ -90,7 +90,7 @@ impl Default for AccountSpec {
     }
 }
 
-/// Where events are sent (stripe-api.md §2 "Event destinations").
+/// Where events are sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Destination {
     /// `http://127.0.0.1:…/path`.

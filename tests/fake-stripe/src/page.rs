@@ -1,4 +1,4 @@
-//! Cursor pages of v2 lists (stripe-api.md §6): `next_page_url` and `previous_page_url`, or null.
+//! Cursor pages of v2 lists: `next_page_url` and `previous_page_url`, or null.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::http::Request;
 use crate::world::World;
 
 const DEFAULT_LIMIT: usize = 20;
-/// Measured (§1): more is a 400.
+/// As measured (README, "Sources"): more is a 400.
 const MAX_LIMIT: usize = 100;
 
 impl World {

@@ -1,4 +1,4 @@
-//! Claimable sandboxes (stripe-api.md §7): an account made for somebody, which they may take and go live
+//! Claimable sandboxes: an account made for somebody, which they may take and go live
 //! with. The app's side alone: it is told by events and reads the object. Making one through the API is left
 //! out, since the keys in that answer are the app's own affair.
 

@@ -164,7 +164,7 @@ impl World {
     }
 
     /// Uninstalls the app. The notice goes out first and is the last thing the app hears of the account:
-    /// keys that expire with the app do so unseen by it (§0.8).
+    /// keys that expire with the app do so unseen by it.
     pub(crate) fn uninstall(&mut self, account: &str, live: bool, keys: KeepOrExpire) -> bool {
         let Some(found) = self.accounts.get_mut(account) else {
             return false;
@@ -204,7 +204,7 @@ impl World {
         json!({"id": self.app.id, "object": "application", "name": self.app.name})
     }
 
-    /// The v1 Account, as far as the activation gate needs it (§4).
+    /// The v1 Account, as far as the activation gate needs it.
     pub(crate) fn account_object(&self, account: &str) -> Value {
         let activated = self.accounts.get(account).is_some_and(|found| found.spec.activated);
         json!({

@@ -2,6 +2,7 @@
 
 mod calls;
 mod make;
+mod orphan;
 mod rows;
 
 use std::sync::atomic::{AtomicI64, Ordering};

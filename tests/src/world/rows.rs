@@ -5,17 +5,24 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use keysteward::domain::account::Account;
-use keysteward::domain::slot::AccountRef;
+use keysteward::domain::slot::{AccountRef, Kind};
 use keysteward::steward::Steward;
 use keysteward::store::SHARDS;
 
-use super::World;
+use super::{World, default_slot};
 use crate::table::{NAME, Table};
 
 impl World {
     /// The account as it is stored.
     pub async fn account(&self, at: &AccountRef) -> anyhow::Result<Account> {
         self.steward().store.load(at).await?.context("the account is stored")
+    }
+
+    /// Stripe's name of the current key of an installation's slot.
+    pub async fn key(&self, at: &AccountRef, kind: Kind) -> anyhow::Result<String> {
+        let stored = self.account(at).await?;
+        let key = stored.current(&default_slot(kind)).and_then(|(_, state)| state.key());
+        Ok(key.context("there is a current key")?.to_string())
     }
 
     /// Carries on from a copy of the table's rows, in a table of its own, as after a point-in-time restore:

@@ -12,7 +12,7 @@ use keysteward::domain::event::Topic;
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::World;
 use keysteward_tests::table::When;
-use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::world::{account, json_of};
 
 const DAY: Duration = Duration::from_secs(86_401);
 
@@ -25,12 +25,6 @@ async fn installed() -> anyhow::Result<(World, AccountRef)> {
     world.deliver().await?;
     world.pass(LATE * 2);
     Ok((world, at))
-}
-
-async fn key_of(world: &World, at: &AccountRef, kind: Kind) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let current = stored.current(&default_slot(kind)).and_then(|(_, state)| state.key());
-    Ok(current.context("a current key")?.to_string())
 }
 
 async fn topics(world: &World, at: &AccountRef) -> anyhow::Result<Vec<(&'static str, bool)>> {
@@ -53,10 +47,8 @@ async fn an_event_that_no_webhook_brought_is_recorded_and_applied_like_any_other
         let (world, at) = installed().await?;
         world.stripe.set_behaviour(|stripe| stripe.events_oldest_first = oldest_first);
         // Two slots, so that the daily look at the keys cannot have told of it all.
-        let (secret, publishable) = (
-            key_of(&world, &at, Kind::Secret).await?,
-            key_of(&world, &at, Kind::Publishable).await?,
-        );
+        let (secret, publishable) =
+            (world.key(&at, Kind::Secret).await?, world.key(&at, Kind::Publishable).await?);
         world.stripe.rotate_in_dashboard(at.id.as_str(), &publishable, 10_000);
         world.stripe.expire_in_dashboard(at.id.as_str(), &secret);
         world.stripe.set_behaviour(|stripe| stripe.drop_deliveries = true);
@@ -79,7 +71,7 @@ async fn an_event_that_no_webhook_brought_is_recorded_and_applied_like_any_other
 #[tokio::test]
 async fn what_a_webhook_brought_before_is_not_applied_again() -> anyhow::Result<()> {
     let (world, at) = installed().await?;
-    let key = key_of(&world, &at, Kind::Secret).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.deliver().await?;
     let (rows, fetched) = (topics(&world, &at).await?, event_calls(&world, true));
@@ -153,7 +145,7 @@ async fn an_event_that_the_list_shows_late_is_found_the_next_day() -> anyhow::Re
         stripe.drop_deliveries = true;
         stripe.list_lag_ms = 3_000_000;
     });
-    let key = key_of(&world, &at, Kind::Publishable).await?;
+    let key = world.key(&at, Kind::Publishable).await?;
     world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 10_000);
     world.pass(Duration::from_secs(120));
     world.sweep_to_rest().await?;
@@ -226,7 +218,7 @@ async fn a_crash_between_putting_events_down_and_moving_the_cursor_repeats_harml
     let mut cuts = 0;
     for n in 0..40 {
         let (world, at) = installed().await?;
-        let key = key_of(&world, &at, Kind::Publishable).await?;
+        let key = world.key(&at, Kind::Publishable).await?;
         world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 10_000);
         world.stripe.set_behaviour(|stripe| stripe.drop_deliveries = true);
         world.lose_deliveries("v2.iam.api_key.").await;

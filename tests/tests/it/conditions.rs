@@ -20,13 +20,15 @@ enum Refusal {
     OtherMode,
     /// The user took `api_key_write` from the app.
     MissingPermission,
+    /// The account is not activated, and nobody tells when it is.
+    NotActivated,
 }
 
 impl Refusal {
     fn name(self) -> &'static str {
         match self {
             Self::OtherMode => "mode_mismatch",
-            Self::MissingPermission => "not_permitted",
+            Self::MissingPermission | Self::NotActivated => "not_permitted",
         }
     }
 
@@ -41,6 +43,7 @@ impl Refusal {
                 }
             }
             Self::MissingPermission => world.stripe.set_permissions(false, true),
+            Self::NotActivated => _ = world.stripe.set_activated(ACCOUNT, false),
         }
     }
 
@@ -48,11 +51,14 @@ impl Refusal {
         match self {
             Self::OtherMode => world.stripe.clear_faults(),
             Self::MissingPermission => world.stripe.set_permissions(true, true),
+            Self::NotActivated => _ = world.stripe.set_activated(ACCOUNT, true),
         }
     }
 }
 
-const REFUSALS: [Refusal; 2] = [Refusal::OtherMode, Refusal::MissingPermission];
+const REFUSALS: [Refusal; 3] =
+    [Refusal::OtherMode, Refusal::MissingPermission, Refusal::NotActivated];
+const ACCOUNT: &str = "acct_1Refused";
 
 async fn hold_of(world: &World, at: &AccountRef) -> anyhow::Result<Hold> {
     let stored = world.account(at).await?;
@@ -65,7 +71,7 @@ async fn a_refusal_at_the_first_key_has_its_name_and_a_next_time_and_heals_then(
 -> anyhow::Result<()> {
     for refusal in REFUSALS {
         let world = World::start().await?;
-        let at = account(Mode::Live, "acct_1Refused")?;
+        let at = account(Mode::Live, ACCOUNT)?;
         world.add_account(at.id.as_str());
         refusal.begins(&world);
         world.install_app(&at).await?;
@@ -113,7 +119,7 @@ async fn a_refusal_of_a_rotation_leaves_the_current_key_served_until_it_heals() 
 {
     for refusal in REFUSALS {
         let world = World::start().await?;
-        let at = account(Mode::Live, "acct_1Refused")?;
+        let at = account(Mode::Live, ACCOUNT)?;
         world.add_account(at.id.as_str());
         world.install_app(&at).await?;
         let old = world.token(&at, Kind::Secret).await?;

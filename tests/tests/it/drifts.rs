@@ -7,11 +7,10 @@ use anyhow::{Context as _, ensure};
 use keysteward::domain::account::Change;
 use keysteward::domain::audit::Actor;
 use keysteward::domain::drift::Drift;
-use keysteward::domain::intent::{Asking, Intent};
 use keysteward::domain::lifecycle::{Ending, Happened};
 use keysteward::domain::plan::Because;
 use keysteward::domain::policy::{Choice, Policy};
-use keysteward::domain::slot::{AccountRef, Generation, Kind, Mode};
+use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward::domain::time::Timestamp;
 use keysteward::steward::operator::pause;
 use keysteward_tests::World;
@@ -48,43 +47,10 @@ fn soon(world: &World) -> Timestamp {
     world.now().plus(Duration::from_secs(60))
 }
 
-async fn current_key(world: &World, at: &AccountRef) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let key = stored.current(&default_slot(Kind::Secret)).and_then(|(_, state)| state.key());
-    Ok(key.context("a current key")?.to_string())
-}
-
-/// The intent of a call that mints a key under the slot's note, with a number that is not used for any other.
-async fn intent(
-    world: &World,
-    at: &AccountRef,
-    ahead: u32,
-) -> anyhow::Result<(Generation, Intent)> {
-    let slot = default_slot(Kind::Secret);
-    let stored = world.account(at).await?;
-    let state = stored.slots.get(&slot).context("the slot is open")?;
-    let generation = state.next.skip(ahead);
-    let asking = Asking {
-        app: &world.steward().app,
-        account: at,
-        slot: &slot,
-        opened_at: state.opened_at,
-        generation,
-        public_key: None,
-        now: world.now(),
-    };
-    Ok((generation, Intent::create(&asking, &world.steward().shape)))
-}
-
-async fn orphan(world: &World, at: &AccountRef) -> anyhow::Result<String> {
-    let (_, intent) = intent(world, at, 40).await?;
-    Ok(world.steward().stripe.send(at, &intent).await?.key.id.to_string())
-}
-
 /// A call that was given up unanswered made a key after all.
 async fn lost(world: &World, at: &AccountRef) -> anyhow::Result<String> {
     let (slot, now) = (default_slot(Kind::Secret), world.now());
-    let (generation, intent) = intent(world, at, 0).await?;
+    let (generation, intent) = world.intent(at, 0).await?;
     let stored = world.account(at).await?;
     let due_at = stored.head.due_at;
     let mut change = Change::of(stored, now, Actor::Sweep);
@@ -93,12 +59,12 @@ async fn lost(world: &World, at: &AccountRef) -> anyhow::Result<String> {
     change.apply(&slot, generation, given_up, Some(Because::AnswerIsOverdue))?;
     change.release(due_at);
     world.steward().store.record(change).await?;
-    Ok(world.steward().stripe.send(at, &intent).await?.key.id.to_string())
+    world.send_unseen(at, intent).await
 }
 
 /// Brings a drift about, of which no event tells; answers the key that it is about.
 async fn prepare(world: &mut World, at: &AccountRef, drift: Drift) -> anyhow::Result<String> {
-    let (slot, key) = (default_slot(Kind::Secret), current_key(world, at).await?);
+    let (slot, key) = (default_slot(Kind::Secret), world.key(at, Kind::Secret).await?);
     let id = at.id.as_str();
     let key = match drift {
         Drift::Missing => {
@@ -121,12 +87,12 @@ async fn prepare(world: &mut World, at: &AccountRef, drift: Drift) -> anyhow::Re
                 world.pass(DAY);
                 world.sweep_to_rest().await?;
             }
-            let alive = orphan(world, at).await?;
+            let alive = world.mint_an_orphan(at).await?;
             let row = "STATE#KEY#secret#default#0000000001";
             world.tamper(row, |row| row["key"]["S"] = alive.clone().into())?;
             alive
         }
-        Drift::Orphan => orphan(world, at).await?,
+        Drift::Orphan => world.mint_an_orphan(at).await?,
         Drift::Lost => lost(world, at).await?,
         Drift::Overdue => {
             let now = world.now();

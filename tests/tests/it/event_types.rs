@@ -74,12 +74,6 @@ async fn installed(id: &str) -> anyhow::Result<(World, AccountRef)> {
     Ok((world, at))
 }
 
-async fn key_of(world: &World, at: &AccountRef) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let current = stored.current(&default_slot(Kind::Secret)).and_then(|(_, state)| state.key());
-    Ok(current.context("a current key")?.to_string())
-}
-
 async fn trail(world: &World, at: &AccountRef) -> anyhow::Result<Vec<Entry>> {
     Ok(world.steward().store.trail(at, 0, 1000).await?)
 }
@@ -120,7 +114,7 @@ async fn an_event_about_a_key_that_stands_changes_nothing_and_is_noted_once_wher
     for (event_type, noted) in OF_KEYS {
         let (world, at) = installed("acct_1Typed").await?;
         let (token, rows) = (world.token(&at, Kind::Secret).await?, closed(&world, &at).await?);
-        let (key, before) = (key_of(&world, &at).await?, trail(&world, &at).await?.len());
+        let (key, before) = (world.key(&at, Kind::Secret).await?, trail(&world, &at).await?.len());
         let what = event_type.strip_prefix("v2.iam.api_key.").context("of a key")?;
         world.stripe.set_behaviour(|stripe| stripe.duplicate_deliveries = true);
         ensure!(world.stripe.tell_of_key(at.id.as_str(), &key, what));
@@ -188,7 +182,8 @@ async fn an_event_that_may_not_be_fetched_or_is_not_there_is_a_spent_hint_and_no
 -> anyhow::Result<()> {
     for (status, code) in [(403, "forbidden"), (404, "not_found")] {
         let (world, at) = installed("acct_1Hint").await?;
-        let (key, token) = (key_of(&world, &at).await?, world.token(&at, Kind::Secret).await?);
+        let (key, token) =
+            (world.key(&at, Kind::Secret).await?, world.token(&at, Kind::Secret).await?);
         let rows = closed(&world, &at).await?;
         world.stripe.tell_of_key(at.id.as_str(), &key, "expired");
         let told = world.stripe.take_deliveries().pop().context("a delivery")?.body;
@@ -219,7 +214,7 @@ async fn an_event_that_may_not_be_fetched_or_is_not_there_is_a_spent_hint_and_no
 async fn an_event_about_a_key_that_comes_after_an_unheard_uninstall_is_a_spent_hint()
 -> anyhow::Result<()> {
     let (world, at) = installed("acct_1Gone").await?;
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.stripe.uninstall(at.id.as_str(), true, KeepOrExpire::Keep);
     world.lose_deliveries("deauthorized").await;

@@ -19,17 +19,10 @@ async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
     Ok((world, at))
 }
 
-async fn current_key(world: &World, at: &AccountRef) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let slot = default_slot(Kind::Secret);
-    let key = stored.current(&slot).and_then(|(_, state)| state.key().cloned());
-    key.map(|key| key.to_string()).ok_or_else(|| anyhow::anyhow!("no current key"))
-}
-
 #[tokio::test]
 async fn a_key_that_the_user_expires_is_held_until_somebody_asks() -> anyhow::Result<()> {
     let (world, at) = installed(Choice::default()).await?;
-    let key = current_key(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.deliver().await?;
     world.sweep_to_rest().await?;
@@ -46,12 +39,12 @@ async fn a_key_that_the_user_expires_is_held_until_somebody_asks() -> anyhow::Re
 async fn a_key_that_the_user_expires_is_replaced_when_the_policy_says_so() -> anyhow::Result<()> {
     let choice = Choice { on_user_expire: OnUserExpire::Reissue, ..Choice::default() };
     let (world, at) = installed(choice).await?;
-    let key = current_key(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.deliver().await?;
     let token = world.token(&at, Kind::Secret).await?;
     assert!(world.stripe.token_works(&token));
-    assert_ne!(current_key(&world, &at).await?, key);
+    assert_ne!(world.key(&at, Kind::Secret).await?, key);
     Ok(())
 }
 
@@ -61,7 +54,7 @@ async fn a_key_that_somebody_else_rotates_is_served_while_it_lives() -> anyhow::
         [(OnUserExpire::Hold, StatusCode::CONFLICT), (OnUserExpire::Reissue, StatusCode::OK)]
     {
         let (world, at) = installed(Choice { on_user_expire, ..Choice::default() }).await?;
-        let key = current_key(&world, &at).await?;
+        let key = world.key(&at, Kind::Secret).await?;
         let token = world.token(&at, Kind::Secret).await?;
         world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60);
         world.deliver().await?;
@@ -130,7 +123,7 @@ async fn events_come_twice_late_and_in_any_order() -> anyhow::Result<()> {
 #[tokio::test]
 async fn an_event_whose_stream_record_was_lost_is_found_by_the_sweep() -> anyhow::Result<()> {
     let (world, at) = installed(Choice::default()).await?;
-    let key = current_key(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     for delivery in world.stripe.take_deliveries() {
         let signature = delivery
@@ -151,7 +144,7 @@ async fn an_event_whose_stream_record_was_lost_is_found_by_the_sweep() -> anyhow
 #[tokio::test]
 async fn an_event_that_never_comes_is_made_up_for_within_a_day() -> anyhow::Result<()> {
     let (world, at) = installed(Choice::default()).await?;
-    let key = current_key(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.lose_deliveries("v2.iam.api_key.").await;
     world.pass(Duration::from_secs(86_401));
@@ -247,7 +240,7 @@ async fn ending(deed: Deed, choice: Choice, order: &[usize]) -> anyhow::Result<(
     let at = account(Mode::Live, "acct_1Order")?;
     world.add_account(at.id.as_str());
     world.install_app(&at).await?;
-    let key = current_key(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     match deed {
         Deed::Rotates => {
             world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60);

@@ -8,7 +8,7 @@ use fake_stripe::{CallMatch, Fault, FaultKind};
 use http::StatusCode;
 use keysteward::domain::account::Account;
 use keysteward::domain::audit::Actor;
-use keysteward::domain::policy::{Choice, Policy, Strategy};
+use keysteward::domain::policy::{Choice, OnUserExpire, Policy, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
 use keysteward_tests::world::{account, default_slot, json_of};
 use keysteward_tests::{Setting, World};
@@ -189,6 +189,42 @@ async fn a_key_that_stripe_will_not_end_is_tried_until_it_is_dead() -> anyhow::R
     ensure!(!world.stripe.token_works(&old), "dead at last");
     let stored = states(world.account(&at).await?);
     ensure!(stored == ["ended", "current"], "{stored:?}");
+    no_orphan(&world, &at)
+}
+
+#[tokio::test]
+async fn the_last_key_that_works_is_spared_past_its_deadline_until_another_is_there()
+-> anyhow::Result<()> {
+    let (strategy, on_user_expire) = (Strategy::CreateThenExpire, OnUserExpire::Reissue);
+    let choice = Choice { strategy, on_user_expire, ..Choice::default() };
+    let world = World::with(Setting { choice, ..Setting::default() }).await?;
+    let (at, old) = installed(&world).await?;
+    world.pass(MONTH);
+    world.sweep_to_rest().await?;
+    world.deliver().await?;
+    let successor = world.token(&at, Kind::Secret).await?;
+    ensure!(successor != old && world.stripe.token_works(&old), "the overlap runs");
+
+    refuse(&world, CallMatch::post("/v2/iam/api_keys"), 500, "api_error");
+    let key = world.key(&at, Kind::Secret).await?;
+    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+    world.deliver().await?;
+    world.pass(25 * HOUR);
+    world.take_lines()?;
+    let mut spared = 0;
+    for _ in 0..4 {
+        world.sweep().await?;
+        ensure!(world.stripe.token_works(&old), "nothing has taken its place");
+        spared += usize::from(world.take_line()?.value("KeysSpared") >= Some(1.0));
+        world.pass(Duration::from_secs(900));
+    }
+    ensure!(spared == 4, "and the alarm is kept on: {spared}");
+
+    world.stripe.clear_faults();
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "there is another");
+    ensure!(!world.stripe.token_works(&old), "and the old one is dead");
     no_orphan(&world, &at)
 }
 

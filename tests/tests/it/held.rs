@@ -25,12 +25,6 @@ async fn installed(strategy: Strategy) -> anyhow::Result<(World, AccountRef)> {
     Ok((world, at))
 }
 
-async fn key_of(world: &World, at: &AccountRef) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let (_, state) = stored.current(&default_slot(Kind::Secret)).context("a current key")?;
-    Ok(state.key().context("it has an id")?.to_string())
-}
-
 async fn assert_held(world: &World, at: &AccountRef) -> anyhow::Result<()> {
     let reply = world.read(at, Kind::Secret).await;
     ensure!(reply.status() == StatusCode::CONFLICT, "{}", reply.status());
@@ -64,7 +58,7 @@ async fn a_key_that_the_user_expires_while_its_rotation_waits_is_held() -> anyho
     for strategy in [Strategy::Rotate, Strategy::CreateThenExpire] {
         let (world, at) = installed(strategy).await?;
         begin_in_vain(&world, &at).await?;
-        let key = key_of(&world, &at).await?;
+        let key = world.key(&at, Kind::Secret).await?;
         world.stripe.expire_in_dashboard(at.id.as_str(), &key);
         world.deliver().await?;
         let_through(&world);
@@ -83,7 +77,7 @@ async fn a_key_that_the_user_expires_while_its_rotation_waits_is_held() -> anyho
 async fn who_installs_again_is_not_held_however_late_the_end_of_the_old_key_is_seen()
 -> anyhow::Result<()> {
     let (world, at) = installed(Strategy::Rotate).await?;
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.lose_deliveries("v2.iam.api_key.").await;
     world.pass(Duration::from_secs(60));
@@ -98,7 +92,7 @@ async fn who_installs_again_is_not_held_however_late_the_end_of_the_old_key_is_s
 
     // What was asked for is there: the next time that the user ends it, he means it.
     world.pass(HOUR);
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.deliver().await?;
     world.sweep_to_rest().await?;
@@ -110,7 +104,7 @@ async fn who_installs_again_and_then_ends_the_key_is_held() -> anyhow::Result<()
     let (world, at) = installed(Strategy::Rotate).await?;
     world.pass(HOUR);
     world.install_app(&at).await?;
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.pass(HOUR);
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.deliver().await?;
@@ -122,7 +116,7 @@ async fn who_installs_again_and_then_ends_the_key_is_held() -> anyhow::Result<()
 async fn a_key_that_the_user_rotated_is_made_anew_at_its_end_for_who_installed_again()
 -> anyhow::Result<()> {
     let (world, at) = installed(Strategy::Rotate).await?;
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60).context("rotated")?;
     world.deliver().await?;
     world.pass(HOUR / 2);
@@ -150,7 +144,7 @@ async fn who_installed_again_while_the_bundle_only_reported_and_then_ends_the_ke
         world.pass(24 * HOUR);
         world.sweep_to_rest().await?;
     }
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.deliver().await?;
     world.sweep_to_rest().await?;
@@ -163,7 +157,7 @@ async fn ending_replaced_keys_lifts_no_hold() -> anyhow::Result<()> {
     let slot = default_slot(Kind::Secret);
     let soon = world.now().plus(HOUR);
     world.steward().rotate(&at, &slot, Actor::Operator, soon).await?;
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.pass(Duration::from_secs(1));
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);
     world.deliver().await?;
@@ -177,7 +171,7 @@ async fn a_key_that_the_user_rotates_while_another_is_being_created_is_seen_at_o
 -> anyhow::Result<()> {
     let (world, at) = installed(Strategy::CreateThenExpire).await?;
     begin_in_vain(&world, &at).await?;
-    let key = key_of(&world, &at).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     world.stripe.set_behaviour(|stripe| stripe.expired_event_after_rotate = false);
     world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 30).context("rotated")?;
     world.deliver().await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use axum::routing::post;
 use http::StatusCode;
 use keysteward::Class;
 use keysteward::domain::audit::Actor;
@@ -17,7 +16,7 @@ use keysteward::vault::Keyring;
 use keysteward::vault::kms::KmsVault;
 use keysteward::vault::pair::Bits;
 use keysteward_tests::world::{WEBHOOK_SECRET, account, default_slot};
-use keysteward_tests::{Emf, KmsDouble, Setting, World};
+use keysteward_tests::{Emf, KmsDouble, SecretsDouble, Setting, World};
 
 /// A world with an installed account, whose private keys are unwrapped anew for every use.
 async fn installed(id: &str) -> anyhow::Result<(World, AccountRef, String)> {
@@ -188,7 +187,7 @@ async fn without_its_secret_a_function_does_not_start_and_one_that_runs_goes_on(
         Some(match name {
             "AWS_REGION" => "us-east-1".to_owned(),
             "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "double".to_owned(),
-            "AWS_ENDPOINT_URL" => double.url.clone(),
+            "AWS_ENDPOINT_URL" => double.url().to_owned(),
             "KEYSTEWARD_TABLE" | "KEYSTEWARD_APP_ID" => "name".to_owned(),
             "KEYSTEWARD_KMS_KEY_ID" => "alias/keysteward".to_owned(),
             "KEYSTEWARD_STRIPE_SECRET_ID" | "KEYSTEWARD_WEBHOOK_SECRET_ID" => "secret".to_owned(),
@@ -204,7 +203,7 @@ async fn without_its_secret_a_function_does_not_start_and_one_that_runs_goes_on(
         ("DecryptionFailure", "FaultSecretUnread", Class::Fault),
         ("InternalServiceError", "FaultSecretUnread", Class::Transient),
     ] {
-        double.set(Err(failure));
+        double.fail(Some(failure));
         for error in [
             assemble::webhook(&lookup).await.err(),
             assemble::steward(&lookup).await.err(),
@@ -218,12 +217,13 @@ async fn without_its_secret_a_function_does_not_start_and_one_that_runs_goes_on(
         }
     }
 
-    double.set(Ok(format!(r#"{{"signing_secrets":["{WEBHOOK_SECRET}"]}}"#)));
-    let aws = Aws::local(&double.url)?;
+    double.fail(None);
+    double.put("secret", &format!(r#"{{"signing_secrets":["{WEBHOOK_SECRET}"]}}"#));
+    let aws = Aws::local(double.url())?;
     let secrets = SigningSecrets::from_secrets_manager(aws, "secret".into(), world.now()).await?;
     let clock = world.webhook.clock.clone();
     world.webhook = WebhookParts { store: world.table.store()?, secrets, clock };
-    double.set(Err("ResourceNotFoundException"));
+    double.remove("secret");
     world.pass(Duration::from_secs(301));
     let delivered = world.deliver().await?;
     ensure!(delivered > 0, "events are taken with the secrets that were read before");
@@ -241,8 +241,8 @@ async fn a_signing_secret_that_is_rolled_is_taken_up_in_five_minutes_and_the_old
     let (mut world, ..) = installed("acct_1Rolled").await?;
     let double = SecretsDouble::start().await?;
     let (old, new) = ("whsec_old", "whsec_new");
-    double.set(Ok(format!(r#"{{"signing_secrets":["{old}"]}}"#)));
-    let aws = Aws::local(&double.url)?;
+    double.put("secret", &format!(r#"{{"signing_secrets":["{old}"]}}"#));
+    let aws = Aws::local(double.url())?;
     let secrets = SigningSecrets::from_secrets_manager(aws, "secret".into(), world.now()).await?;
     let clock = world.webhook.clock.clone();
     world.webhook = WebhookParts { store: world.table.store()?, secrets, clock };
@@ -251,7 +251,7 @@ async fn a_signing_secret_that_is_rolled_is_taken_up_in_five_minutes_and_the_old
         [([old, old], [true, false]), ([old, new], [true, true]), ([new, new], [false, true])]
     {
         let [one, other] = signing_secrets;
-        double.set(Ok(format!(r#"{{"signing_secrets":["{one}","{other}"]}}"#)));
+        double.put("secret", &format!(r#"{{"signing_secrets":["{one}","{other}"]}}"#));
         world.pass(Duration::from_secs(301));
         for (secret, is_taken) in [old, new].into_iter().zip(taken) {
             let signature = fake_stripe::sign(&[secret], world.now().seconds(), &body);
@@ -281,41 +281,6 @@ async fn while_the_vault_is_away_a_process_serves_what_it_remembers_and_no_longe
     world.kms.set_disabled(false);
     ensure!(world.token(&at, Kind::Secret).await? == token, "and asked for again");
     Ok(())
-}
-
-/// As much of Secrets Manager as a function sees: one secret, or an error's code.
-struct SecretsDouble {
-    url: String,
-    answer: std::sync::Arc<std::sync::Mutex<Result<String, &'static str>>>,
-}
-
-impl SecretsDouble {
-    async fn start() -> anyhow::Result<Self> {
-        let answer = std::sync::Arc::new(std::sync::Mutex::new(Err("ResourceNotFoundException")));
-        let shared = answer.clone();
-        let get = move || async move {
-            let answer = shared.lock().map(|answer| answer.clone()).unwrap_or(Err("Poisoned"));
-            let (status, body) = match answer {
-                Ok(text) => (StatusCode::OK, serde_json::json!({ "SecretString": text })),
-                Err(code) => (
-                    StatusCode::BAD_REQUEST,
-                    serde_json::json!({ "__type": code, "Message": "no" }),
-                ),
-            };
-            (status, [("content-type", "application/x-amz-json-1.1")], body.to_string())
-        };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let router = axum::Router::new().route("/", post(get));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { url, answer })
-    }
-
-    fn set(&self, answer: Result<String, &'static str>) {
-        if let Ok(mut kept) = self.answer.lock() {
-            *kept = answer;
-        }
-    }
 }
 
 /// The text with one character in its last part changed, so that it is still of its form.

@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use fake_stripe::{CallMatch, Fault, FaultKind};
 use keysteward::domain::audit::Actor;
+use keysteward::domain::breaker::{Breaker, Outcome};
 use keysteward::domain::lifecycle::State;
 use keysteward::domain::policy::{Choice, Policy, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode, Slot, SlotName};
 use keysteward::steward::Advanced;
 use keysteward_tests::world::{account, default_slot};
 use keysteward_tests::{Setting, World};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
     let world = World::with(Setting { choice, ..Setting::default() }).await?;
@@ -189,6 +192,37 @@ async fn rotations_that_fail_are_reported_to_the_breaker_and_first_keys_are_not(
         ensure!(world.stripe.token_works(&token));
     }
     ensure!(outcomes(&world)?.contains(&"succeeded".to_owned()), "{:?}", outcomes(&world)?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn under_an_open_breaker_first_keys_and_retirements_go_on() -> anyhow::Result<()> {
+    let strategy = Strategy::CreateThenExpire;
+    let (world, at) = installed(Choice { strategy, ..Choice::default() }).await?;
+    let (aged, first) = (account(Mode::Test, "acct_1Aged")?, account(Mode::Test, "acct_1First")?);
+    world.add_account(aged.id.as_str());
+    world.install_app(&aged).await?;
+    let (old, old_of_aged) =
+        (world.token(&at, Kind::Secret).await?, world.token(&aged, Kind::Secret).await?);
+    // One key is replaced. When its overlap is over, the other has come to its time.
+    world.pass(29 * DAY);
+    let (slot, deadline) = (default_slot(Kind::Secret), world.now().plus(Duration::from_secs(60)));
+    world.steward().rotate(&at, &slot, Actor::Operator, deadline).await?;
+    world.pass(2 * DAY);
+
+    let mut breaker = Breaker::default();
+    for n in 0..Breaker::LEAST_OUTCOMES {
+        let other = account(Mode::Test, &format!("acct_1Failed{n}"))?;
+        breaker.record(world.now(), &other, Outcome::Failed);
+    }
+    world.steward().set_breaker(breaker);
+    world.add_account(first.id.as_str());
+    world.install_app(&first).await?;
+    world.sweep().await?;
+    ensure!(world.steward().orders().await?.breaker_is_open, "all this while");
+    ensure!(world.stripe.token_works(&world.token(&first, Kind::Secret).await?), "a first key");
+    ensure!(!world.stripe.token_works(&old), "a replaced key dies");
+    ensure!(world.token(&aged, Kind::Secret).await? == old_of_aged, "no rotation by age is begun");
     Ok(())
 }
 

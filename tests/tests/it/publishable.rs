@@ -28,12 +28,6 @@ async fn installed_with(setting: Setting) -> anyhow::Result<(World, AccountRef)>
     Ok((world, at))
 }
 
-async fn key_of(world: &World, at: &AccountRef, kind: Kind) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let (_, state) = stored.current(&default_slot(kind)).context("a current key")?;
-    Ok(state.key().context("it has an id")?.to_string())
-}
-
 /// Rows of events that wait to be applied.
 fn open_events(world: &World) -> anyhow::Result<Vec<serde_json::Value>> {
     let mut rows = world.rows()?;
@@ -55,7 +49,7 @@ async fn assert_revoked(world: &World, at: &AccountRef, kind: Kind) -> anyhow::R
 async fn a_publishable_key_whose_id_is_gone_is_not_served_once_it_answers_that_it_is_dead()
 -> anyhow::Result<()> {
     let (world, at) = installed().await?;
-    let key = key_of(&world, &at, Kind::Publishable).await?;
+    let key = world.key(&at, Kind::Publishable).await?;
     world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 0).context("rotated")?;
     world.deliver().await?;
     assert_revoked(&world, &at, Kind::Publishable).await?;
@@ -69,7 +63,7 @@ async fn a_publishable_key_whose_id_is_gone_and_that_works_is_served_while_it_ma
 -> anyhow::Result<()> {
     for tells_of_its_end in [true, false] {
         let (world, at) = installed().await?;
-        let key = key_of(&world, &at, Kind::Publishable).await?;
+        let key = world.key(&at, Kind::Publishable).await?;
         let token = world.token(&at, Kind::Publishable).await?;
         world.stripe.set_behaviour(|stripe| {
             stripe.old_id_retrievable = false;
@@ -103,7 +97,7 @@ async fn a_publishable_key_that_only_was_not_there_for_a_while_is_served_on() ->
         ..Setting::default()
     };
     let (world, at) = installed_with(setting).await?;
-    let key = key_of(&world, &at, Kind::Publishable).await?;
+    let key = world.key(&at, Kind::Publishable).await?;
     let token = world.token(&at, Kind::Publishable).await?;
     let kind = FaultKind::BeforeEffect { status: 404, code: "not_found".into() };
     world.stripe.inject(Fault { on: CallMatch::get(&key), kind, times: u32::MAX });
@@ -134,10 +128,10 @@ async fn a_publishable_key_is_ended_at_stripe_whatever_it_answers_to_a_call_that
         let choice = Choice { strategy, ..Choice::default() };
         let (world, at) = installed_with(Setting { choice, ..Setting::default() }).await?;
         world.stripe.set_behaviour(|stripe| stripe.publishable_answers_401 = answers_401);
-        let old = key_of(&world, &at, Kind::Publishable).await?;
+        let old = world.key(&at, Kind::Publishable).await?;
         let (slot, deadline) = (default_slot(Kind::Publishable), world.now().plus(MINUTE));
         world.steward().rotate(&at, &slot, Actor::Operator, deadline).await?;
-        ensure!(key_of(&world, &at, Kind::Publishable).await? != old);
+        ensure!(world.key(&at, Kind::Publishable).await? != old);
         world.pass(DAY * 2);
         world.sweep_to_rest().await?;
         let keys = world.stripe.keys(at.id.as_str());
@@ -149,7 +143,7 @@ async fn a_publishable_key_is_ended_at_stripe_whatever_it_answers_to_a_call_that
 /// The user ends the key, and for now Stripe does not say what became of it.
 async fn ended_unseen() -> anyhow::Result<(World, AccountRef)> {
     let (world, at) = installed().await?;
-    let key = key_of(&world, &at, Kind::Secret).await?;
+    let key = world.key(&at, Kind::Secret).await?;
     let kind = FaultKind::BeforeEffect { status: 500, code: "api_error".into() };
     world.stripe.inject(Fault { on: CallMatch::get(&key), kind, times: u32::MAX });
     world.stripe.expire_in_dashboard(at.id.as_str(), &key);

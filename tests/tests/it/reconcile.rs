@@ -6,8 +6,6 @@ use anyhow::{Context, ensure};
 use fake_stripe::{CallMatch, Fault, FaultKind};
 use keysteward::domain::audit::Actor;
 use keysteward::domain::drift::Drift;
-use keysteward::domain::id::KeyId;
-use keysteward::domain::intent::{Asking, Intent};
 use keysteward::domain::lifecycle::{Doom, DoomedBy, State};
 use keysteward::domain::policy::{Choice, OnDrift, OnUserExpire};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
@@ -24,24 +22,6 @@ async fn installed(choice: Choice) -> anyhow::Result<(World, AccountRef)> {
     Ok((world, at))
 }
 
-/// A key that was minted under the slot's note, and that the table knows nothing of.
-async fn mint_an_orphan(world: &World, at: &AccountRef) -> anyhow::Result<KeyId> {
-    let slot = default_slot(Kind::Secret);
-    let stored = world.account(at).await?;
-    let state = stored.slots.get(&slot).context("the slot is open")?;
-    let asking = Asking {
-        app: &world.steward().app,
-        account: at,
-        slot: &slot,
-        opened_at: state.opened_at,
-        generation: state.next.skip(40),
-        public_key: None,
-        now: world.now(),
-    };
-    let intent = Intent::create(&asking, &world.steward().shape);
-    Ok(world.steward().stripe.send(at, &intent).await?.key.id)
-}
-
 fn is_active(world: &World, at: &AccountRef, key: &str) -> bool {
     world
         .stripe
@@ -55,7 +35,7 @@ async fn an_orphan_is_reported_daily_and_retired_only_on_request_after_a_whole_o
 -> anyhow::Result<()> {
     let (world, at) = installed(Choice::default()).await?;
     let own = world.stripe.add_users_own_key(at.id.as_str(), false, "the user's own");
-    let orphan = mint_an_orphan(&world, &at).await?;
+    let orphan = world.mint_an_orphan(&at).await?;
     let before = world.token(&at, Kind::Secret).await?;
     for _ in 0..3 {
         world.pass(DAY);
@@ -63,20 +43,20 @@ async fn an_orphan_is_reported_daily_and_retired_only_on_request_after_a_whole_o
     }
     let reconciled = world.account(&at).await?.head.reconciled.context("it was reconciled")?;
     ensure!(reconciled.drift == 1, "reported: {reconciled:?}");
-    ensure!(is_active(&world, &at, orphan.as_str()), "and left alone");
+    ensure!(is_active(&world, &at, &orphan), "and left alone");
 
     let report = world.steward().inspect(&at).await?.context("the account is known")?;
     ensure!(report.foreign == 1 && !report.applied, "{report:?}");
-    let found: Vec<_> = report.findings.iter().map(|it| (it.drift, it.key.clone())).collect();
-    ensure!(found == [(Drift::Orphan, orphan.clone())], "{found:?}");
+    let found: Vec<_> = report.findings.iter().map(|it| (it.drift, it.key.as_str())).collect();
+    ensure!(found == [(Drift::Orphan, orphan.as_str())], "{found:?}");
 
     let deadline = world.now().plus(Duration::from_secs(60));
     let (report, _) = world.steward().set_right(&at, Actor::Operator, deadline).await?;
     ensure!(report.context("nobody else holds it")?.applied);
-    ensure!(is_active(&world, &at, orphan.as_str()), "somebody may be using it: it has an overlap");
+    ensure!(is_active(&world, &at, &orphan), "somebody may be using it: it has an overlap");
     world.pass(DAY);
     world.sweep_to_rest().await?;
-    ensure!(!is_active(&world, &at, orphan.as_str()), "then it is ended");
+    ensure!(!is_active(&world, &at, &orphan), "then it is ended");
     ensure!(is_active(&world, &at, &own), "what the user made is never touched");
     ensure!(world.token(&at, Kind::Secret).await? == before, "nor is the key in use");
     world.pass(DAY);
@@ -88,7 +68,7 @@ async fn an_orphan_is_reported_daily_and_retired_only_on_request_after_a_whole_o
 #[tokio::test]
 async fn a_policy_to_apply_retires_an_orphan_without_a_person() -> anyhow::Result<()> {
     let (world, at) = installed(Choice { on_drift: OnDrift::Apply, ..Choice::default() }).await?;
-    let orphan = mint_an_orphan(&world, &at).await?;
+    let orphan = world.mint_an_orphan(&at).await?;
     world.pass(Duration::from_secs(1800));
     let report = world.steward().inspect(&at).await?.context("the account is known")?;
     ensure!(report.findings.is_empty(), "a young key may be somebody's answer under way");
@@ -96,7 +76,7 @@ async fn a_policy_to_apply_retires_an_orphan_without_a_person() -> anyhow::Resul
         world.pass(DAY);
         world.sweep_to_rest().await?;
     }
-    ensure!(!is_active(&world, &at, orphan.as_str()));
+    ensure!(!is_active(&world, &at, &orphan));
     Ok(())
 }
 

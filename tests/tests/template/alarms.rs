@@ -178,6 +178,42 @@ fn every_alarm_has_a_topic_and_a_page_of_what_to_do() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What has the form of an alarm's name and is none.
+const NO_ALARM_AT_ALL: [&str; 7] = [
+    "aws-sam-cli",
+    "cancel-key-deletion",
+    "cargo-lambda",
+    "delete-table",
+    "execute-api",
+    "fake-stripe",
+    "update-",
+];
+
+#[test]
+fn a_page_names_no_alarm_that_is_not_there() -> anyhow::Result<()> {
+    let template = template()?;
+    let alarms = template.of_type("AWS::CloudWatch::Alarm");
+    let alarms: BTreeSet<String> =
+        alarms.map(|(_, alarm)| named(&alarm["Properties"]["AlarmName"])).collect();
+    let mut seen = 0;
+    for page in ["docs/deploy.md", "docs/recovery.md", "SECURITY.md"] {
+        let text = read(page)?;
+        let has_the_form = |word: &&str| {
+            word.contains('-')
+                && !word.starts_with('-')
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        };
+        for word in text.split('`').skip(1).step_by(2).filter(has_the_form) {
+            let is_one = alarms.contains(&format!("AWS::StackName-{word}"));
+            let is_none = NO_ALARM_AT_ALL.iter().any(|known| word.starts_with(known));
+            assert!(is_one != is_none, "{page} names {word}");
+            seen += usize::from(is_one);
+        }
+    }
+    assert!(seen >= 2, "{seen} alarms are named");
+    Ok(())
+}
+
 #[test]
 fn every_choice_about_missing_data_is_made_and_has_its_reason() -> anyhow::Result<()> {
     let template = template()?;

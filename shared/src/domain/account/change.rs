@@ -243,8 +243,7 @@ impl Change {
     /// generations go on with numbers that cannot have been used since the copy was made: with the number, the
     /// idempotency key would be that of another call (I3). `false` while there are other slots.
     ///
-    /// For who has just had Stripe's list: the app has access now, whatever the copy's past may tell yet of an
-    /// uninstall.
+    /// Call this only just after Stripe listed the keys: that proves the app has access, whatever older events say.
     pub fn enter_epoch(&mut self, epoch: Epoch, most: usize) -> bool {
         let mut behind = self.account.slots.iter_mut().filter(|(_, state)| state.epoch < epoch);
         for (slot, state) in behind.by_ref().take(most) {

@@ -35,7 +35,7 @@ impl Doom {
     }
 }
 
-/// What a key ended of.
+/// Why a key ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {

@@ -123,7 +123,7 @@ impl Kept {
     }
 }
 
-/// Stripe's default for an endpoint, calls a second (`stripe-api.md` section 6).
+/// Stripe's default for an endpoint, calls a second.
 const ENDPOINT_RPS: f64 = 25.0;
 /// Where more was agreed with Stripe, an endpoint is expected to have the same part of it: 25 of 100.
 const ENDPOINTS_SHARE: f64 = 4.0;

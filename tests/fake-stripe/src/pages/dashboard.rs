@@ -76,7 +76,7 @@ fn row(world: &World, key: &ApiKey, base: &str, back: &str) -> String {
     let action = format!("{base}/keys/{}", escape(&key.id));
     let mut actions = String::new();
     if key.is_active(now) {
-        // "You can't expire a publishable key" in the Dashboard (§1).
+        // "You can't expire a publishable key" in the Dashboard (https://docs.stripe.com/keys).
         if key.kind == KeyType::Secret {
             actions.push_str(&format!(
                 "<form class=\"inline\" method=\"post\" action=\"{action}/expire\">{back}\

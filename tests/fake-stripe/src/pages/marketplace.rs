@@ -1,4 +1,4 @@
-//! Installing the app (stripe-api.md §5). Two flows, as at Stripe:
+//! Installing the app (README, "Sources"). Two flows, as at Stripe:
 //!
 //! - install link: `/apps/install/link/{id}?redirect_uri&state`; back with `user_id`, `account_id`, `state`
 //!   and `install_signature`;
@@ -143,7 +143,7 @@ fn install(world: &mut World, link: Link, account: &str) -> Answer {
 }
 
 /// Signs `{"state":…,"user_id":…,"account_id":…}` in this order, compact; without a state the field is
-/// left out (§5a).
+/// left out (<https://docs.stripe.com/stripe-apps/install-links>).
 fn install_signature(world: &World, state: Option<&str>, user: &str, account: &str) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let state = state.map_or(String::new(), |state| format!("\"state\":{},", quoted(state)));

@@ -1,4 +1,4 @@
-//! Signed deliveries (stripe-api.md §3), kept and sent.
+//! Signed deliveries, kept and sent.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Reading events back (stripe-api.md §2).
+//! Reading events back.
 
 use fake_stripe::{KeepOrExpire, RelatedObject};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What a call must bring, and what it is refused for (stripe-api.md §1, §6).
+//! What a call must bring, and what it is refused for.
 
 use fake_stripe::{AccountSpec, Options};
 use serde_json::json;

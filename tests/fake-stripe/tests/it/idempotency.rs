@@ -1,4 +1,4 @@
-//! Replays of v2 (stripe-api.md §6 and §1 "Replay of create").
+//! Replays of v2.
 
 use fake_stripe::{CallMatch, Fault, FaultKind};
 use serde_json::json;

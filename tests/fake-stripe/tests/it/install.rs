@@ -1,4 +1,4 @@
-//! The pages a user sees and what comes back from them (stripe-api.md §5).
+//! The pages a user sees and what comes back from them.
 
 use std::collections::BTreeMap;
 

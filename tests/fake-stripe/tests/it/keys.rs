@@ -1,4 +1,4 @@
-//! Making, showing and changing keys (stripe-api.md §1).
+//! Making, showing and changing keys.
 
 use fake_stripe::JweAlg;
 use josekit::jwe::alg::rsaes::RsaesJweAlgorithm;

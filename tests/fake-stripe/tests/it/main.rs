@@ -1,4 +1,4 @@
-//! The double against what stripe-api.md and the OpenAPI slice say of Stripe.
+//! The double against what is known of Stripe (README, "Sources").
 #![cfg(test)]
 
 mod binary;

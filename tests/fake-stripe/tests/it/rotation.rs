@@ -1,4 +1,4 @@
-//! Ends of keys: rotate, expire, uninstall (stripe-api.md §0.4, §0.5, §1).
+//! Ends of keys: rotate, expire, uninstall.
 
 use fake_stripe::KeepOrExpire;
 use serde_json::json;

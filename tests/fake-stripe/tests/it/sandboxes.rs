@@ -1,4 +1,4 @@
-//! Claimable sandboxes (stripe-api.md §7).
+//! Claimable sandboxes.
 
 use fake_stripe::{AppInstall, SandboxContext};
 use serde_json::{Value, json};

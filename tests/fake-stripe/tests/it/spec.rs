@@ -1,4 +1,4 @@
-//! Answers against the schemas of `openapi-iam.json`, read with §0.6: what is not `required` may be null.
+//! Answers against the schemas of `openapi-iam.json`, read so that what is not `required` may be null.
 
 use serde_json::{Value, json};
 

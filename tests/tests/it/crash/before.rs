@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use fake_stripe::{AppInstall, CallMatch, Fault, FaultKind, KeepOrExpire};
-use http::StatusCode;
 use keysteward::domain::audit::Actor;
-use keysteward::domain::intent::{Asking, Intent, PublicKey};
 use keysteward::domain::orders::Emergency;
 use keysteward::domain::policy::{Choice, OnDrift, OnUserExpire};
 use keysteward::domain::slot::{AccountRef, Kind};
@@ -89,7 +86,7 @@ pub(super) async fn prepare(
         UseCase::Reconciliation => a_reconciliation(world, at).await?,
         UseCase::Emergency => an_emergency(world).await?,
         UseCase::OperatorProvisions => {
-            world.stripe.expire_in_dashboard(id, &current_key(world, at).await?);
+            world.stripe.expire_in_dashboard(id, &world.key(at, Kind::Secret).await?);
             world.deliver().await?;
             world.pass(DAY);
         }
@@ -120,10 +117,10 @@ pub(super) async fn act(
     let id = at.id.as_str();
     match use_case {
         UseCase::UserExpires(_) => {
-            world.stripe.expire_in_dashboard(id, &current_key(world, at).await?);
+            world.stripe.expire_in_dashboard(id, &world.key(at, Kind::Secret).await?);
         }
         UseCase::UserRotates => {
-            world.stripe.rotate_in_dashboard(id, &current_key(world, at).await?, 60);
+            world.stripe.rotate_in_dashboard(id, &world.key(at, Kind::Secret).await?, 60);
         }
         UseCase::Uninstall(_, keys) => {
             world.pass(Duration::from_secs(5));
@@ -133,12 +130,6 @@ pub(super) async fn act(
         _ => {}
     }
     Ok(world.stripe.take_deliveries().into_iter().map(|delivery| delivery.body).collect())
-}
-
-async fn current_key(world: &World, at: &AccountRef) -> anyhow::Result<String> {
-    let stored = world.account(at).await?;
-    let key = stored.current(&default_slot(Kind::Secret)).and_then(|(_, state)| state.key());
-    Ok(key.context("there is a key")?.to_string())
 }
 
 async fn a_month_later_it_is_rotated(world: &World) -> anyhow::Result<()> {
@@ -198,31 +189,7 @@ async fn a_reinstall(world: &World, at: &AccountRef) -> anyhow::Result<()> {
 
 /// A key with our note, of which the table knows nothing, is past the time in which it may be on its way.
 async fn a_reconciliation(world: &World, at: &AccountRef) -> anyhow::Result<()> {
-    let slot = default_slot(Kind::Secret);
-    let stored = world.account(at).await?;
-    let state = stored.slots.get(&slot).context("the slot is open")?;
-    let pair = stored.pairs.values().next().context("a pair")?;
-    let asking = Asking {
-        app: &world.steward().app,
-        account: at,
-        slot: &slot,
-        opened_at: state.opened_at,
-        generation: state.next.skip(40),
-        public_key: Some(PublicKey { kid: &pair.kid, pem: &pair.public_pem }),
-        now: world.now(),
-    };
-    let intent = Intent::create(&asking, &world.steward().shape);
-    // Past the witness: it is not the bundle that calls.
-    let key = fake_stripe::AppSpec::default().api_key_live;
-    let request = http::Request::post(format!("{}{}", world.stripe.url(), intent.path))
-        .header("authorization", format!("Bearer {key}"))
-        .header("stripe-version", &intent.stripe_version)
-        .header("stripe-context", at.id.as_str())
-        .header("idempotency-key", &intent.idempotency_key)
-        .header("content-type", "application/json")
-        .body(intent.body.into_bytes())?;
-    let answer = world.stripe.answer(request).await.context("Stripe answers")?;
-    ensure!(answer.status() == StatusCode::OK, "{}", answer.status());
+    world.mint_an_orphan(at).await?;
     world.pass(DAY);
     Ok(())
 }
@@ -239,7 +206,7 @@ async fn an_emergency(world: &World) -> anyhow::Result<()> {
 
 /// The user ended the key a day ago.
 async fn a_back_fill(world: &World, at: &AccountRef) -> anyhow::Result<()> {
-    world.stripe.expire_in_dashboard(at.id.as_str(), &current_key(world, at).await?);
+    world.stripe.expire_in_dashboard(at.id.as_str(), &world.key(at, Kind::Secret).await?);
     world.lose_deliveries("v2.iam.api_key.").await;
     world.pass(DAY + Duration::from_secs(60));
     Ok(())
