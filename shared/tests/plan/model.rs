@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keysteward::domain::account::{Account, Change, Hold, HoldReason, Reconciled, Status};
 use keysteward::domain::audit::{Action, Actor, Entry};
+use keysteward::domain::changeover::Vacated;
 use keysteward::domain::id::{AccountId, KeyId, Kid};
 use keysteward::domain::intent::{Asking, How, Intent, PublicKey, RequestShape};
 use keysteward::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State};
@@ -373,9 +374,9 @@ impl Model {
                 assert!(self.is_cared_for(&slot), "a fresh start leads to a key");
             }
             (Outside::WentLive, _) => {
-                let (overlap, mut is_vacated) = (Duration::from_secs(86_400), false);
-                self.change(|change| is_vacated = change.vacate(now.plus(overlap)).unwrap());
-                if is_vacated {
+                let (overlap, mut vacated) = (Duration::from_secs(86_400), Vacated::NotYet);
+                self.change(|change| vacated = change.vacate(now.plus(overlap)).unwrap());
+                if vacated == Vacated::Wholly {
                     self.given_up.extend(self.account.slots.keys().cloned());
                 }
             }
