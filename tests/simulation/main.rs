@@ -3,7 +3,8 @@
 //! key a slot; and on the way no call to Stripe breaks what it must not ([`keysteward_tests::Witness`]).
 //!
 //! `SEED=… cargo test simulation` repeats one seed exactly; `SEEDS=n` runs the first n, from `FIRST` on,
-//! as many at once as there are processors.
+//! as many at once as there are processors. What happened is counted and told at the end, and of
+//! [`happened`] nothing may be missing in a run of many.
 
 mod check;
 mod dice;
