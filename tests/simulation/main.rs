@@ -3,7 +3,8 @@
 //! key a slot; and on the way no call to Stripe breaks what it must not ([`keysteward_tests::Witness`]).
 //!
 //! `SEED=… cargo test simulation` repeats one seed exactly; `SEEDS=n` runs the first n, from `FIRST` on,
-//! as many at once as there are processors.
+//! as many at once as there are processors. What happened is counted and told at the end, and in a
+//! run of many nothing may be missing of what `happened.rs` lists.
 
 mod check;
 mod dice;
@@ -67,10 +68,7 @@ impl Run {
     fn take(&mut self, seed: u64, outcome: anyhow::Result<(u64, Happened)>) {
         match outcome {
             Ok((_, happened)) => self.happened.absorb(&happened),
-            Err(error) => {
-                eprintln!("failed: SEED={seed} cargo test simulation: {}", error.root_cause());
-                self.failed.push((seed, error));
-            }
+            Err(error) => self.failed.push((seed, error)),
         }
     }
 }
@@ -87,6 +85,9 @@ fn simulation_of_half_a_year_ends_with_one_key_a_slot() -> anyhow::Result<()> {
                 return;
             }
             let outcome = simulate_here(seed);
+            if let Err(error) = &outcome {
+                eprintln!("failed: SEED={seed} cargo test simulation: {}", error.root_cause());
+            }
             run.lock().unwrap_or_else(PoisonError::into_inner).take(seed, outcome);
             if (seed + 1 - seeds.start).is_multiple_of(100) {
                 eprintln!("{} seeds begun", seed + 1 - seeds.start);

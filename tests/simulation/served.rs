@@ -9,31 +9,16 @@ use keysteward_tests::world::{default_slot, json_of};
 
 use crate::life::Life;
 
-/// What may excuse that no key is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Excuse {
-    /// The key was ended or its account left, or it may have died in a trouble that nobody could make up for.
-    Any,
-    /// The user ended it and the policy is, or was, to wait.
-    Held,
-    None,
-}
-
 impl Life {
     pub(crate) async fn check_reads(&mut self, whose: &[usize]) -> anyhow::Result<()> {
         for n in whose {
             let at = self.accounts[*n].clone();
             for kind in KINDS {
                 let reply = self.world.read(&at, kind).await;
-                let excuse = match (reply.status(), self.excuse(*n, kind)) {
-                    (StatusCode::CONFLICT, Excuse::None)
-                        if self.waits_for_a_person(&at, kind).await =>
-                    {
-                        Excuse::Any
-                    }
-                    (_, excuse) => excuse,
-                };
-                self.check_reply(*n, kind, excuse, &reply)
+                let is_excused = self.is_excused(*n, kind)
+                    || reply.status() == StatusCode::CONFLICT
+                        && self.waits_for_a_person(&at, kind).await;
+                self.check_reply(*n, kind, is_excused, &reply)
                     .with_context(|| format!("{at} {kind} ({n}): a read"))?;
             }
         }
@@ -44,7 +29,7 @@ impl Life {
         &mut self,
         n: usize,
         kind: Kind,
-        excuse: Excuse,
+        is_excused: bool,
         reply: &Reply,
     ) -> anyhow::Result<()> {
         let (status, body) = (reply.status(), json_of(reply)?);
@@ -54,21 +39,23 @@ impl Life {
                 let token = body["token"].as_str().unwrap_or_default();
                 let works = self.world.stripe.token_works(token);
                 ensure!(works || self.unnoticed.contains(&(n, kind)), "a dead key is served");
-                self.happened.add("reads", "owed and served", u64::from(excuse == Excuse::None));
-                // Whatever somebody did to it before would be known by now.
-                if excuse != Excuse::Any && self.trouble.is_over() {
-                    self.may_be_held.remove(&(n, kind));
+                if !is_excused {
+                    let is_owed = !self.may_be_held.contains(&(n, kind));
+                    self.happened.add("reads", "owed and served", u64::from(is_owed));
+                    // Whatever somebody did to it before would be known by now.
+                    if self.trouble.is_over() {
+                        self.may_be_held.remove(&(n, kind));
+                    }
                 }
             }
             StatusCode::CONFLICT => {
                 self.happened.note("reads", "refused");
-                let is_held = body["code"] == "revoked_by_user";
-                let is_excused = match excuse {
-                    Excuse::Any => true,
-                    Excuse::Held => is_held,
-                    Excuse::None => false,
+                // Whatever else is wrong, nothing is put down to a user who did nothing.
+                let is_legitimate = match body["code"].as_str() {
+                    Some("revoked_by_user") => self.may_be_held.contains(&(n, kind)),
+                    _ => is_excused,
                 };
-                ensure!(is_excused, "refused, and nobody gave a reason: {}", body["code"]);
+                ensure!(is_legitimate, "refused, and nobody gave a reason: {}", body["code"]);
             }
             StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
                 self.happened.note("reads", "failed");
@@ -80,22 +67,15 @@ impl Life {
         Ok(())
     }
 
-    fn excuse(&self, n: usize, kind: Kind) -> Excuse {
+    /// Whether somebody gave a reason why there may be no key to serve, other than a hold.
+    fn is_excused(&self, n: usize, kind: Kind) -> bool {
         let at = &self.accounts[n];
-        let is_installed = self.world.stripe.is_installed(at.id.as_str(), at.mode == Mode::Live);
-        let is_any = !is_installed
+        !self.world.stripe.is_installed(at.id.as_str(), at.mode == Mode::Live)
             // The installation failed, and counts from the next click on.
             || self.turned_away.contains(&n)
             || self.unnoticed.contains(&(n, kind))
             || self.unsettled.contains(&(n, kind))
-            || self.trouble.may_cost_a_key(self.world.now());
-        if is_any {
-            Excuse::Any
-        } else if self.may_be_held.contains(&(n, kind)) {
-            Excuse::Held
-        } else {
-            Excuse::None
-        }
+            || self.trouble.may_cost_a_key(self.world.now())
     }
 
     /// Whether the key that was to be next does not open: where it took the place of the last one at Stripe, that one
