@@ -218,6 +218,9 @@ impl Life {
         if !was_there || self.turned_away.contains(&n) {
             self.unsettle(n);
         }
+        // A hold that is lifted makes room for a key that Stripe may not make yet.
+        let held = self.may_be_held.iter().filter(|(whose, _)| *whose == n);
+        self.unsettled.extend(held.copied());
         let (world, shards, dice) = (&self.world, &self.shards, &mut self.dice);
         let install = Box::pin(world.install_app(&at));
         let reply = if dice.flip() {

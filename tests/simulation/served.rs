@@ -18,8 +18,11 @@ impl Life {
                 let is_excused = self.is_excused(*n, kind)
                     || reply.status() == StatusCode::CONFLICT
                         && self.waits_for_a_person(&at, kind).await;
-                self.check_reply(*n, kind, is_excused, &reply)
-                    .with_context(|| format!("{at} {kind} ({n}): a read"))?;
+                let checked = self.check_reply(*n, kind, is_excused, &reply);
+                if checked.is_err() {
+                    let stored = self.world.account(&at).await;
+                    return checked.with_context(|| format!("{at} {kind}: a read of {stored:#?}"));
+                }
             }
         }
         Ok(())
@@ -81,7 +84,11 @@ impl Life {
     /// Whether the key that was to be next does not open: where it took the place of the last one at Stripe, that one
     /// dies, and when the second does not open either, nothing comes before a person does.
     async fn waits_for_a_person(&self, at: &AccountRef, kind: Kind) -> bool {
-        let Ok(stored) = self.world.account(at).await else { return false };
+        let stored = match self.world.account(at).await {
+            Ok(stored) => stored,
+            // It may wait, and the table that says so is out of reach for this check, too.
+            Err(_) => return self.ever_garbled && self.trouble.table,
+        };
         let slot = default_slot(kind);
         let current = stored.current(&slot).map(|(current, _)| current);
         let mut later = stored.generations_of(&slot).filter(|(it, _)| Some(*it) > current);
