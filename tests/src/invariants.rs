@@ -84,7 +84,7 @@ pub async fn of_the_slots(
     may_be_held: &[Kind],
 ) -> anyhow::Result<()> {
     let at = &stored.at;
-    ensure!(stored.head.due_at.is_some(), "I7: nobody will look at {at} again");
+    of_deadlines(stored)?;
     for kind in [Kind::Secret, Kind::Publishable] {
         let hold = stored.slots.get(&default_slot(kind)).and_then(|slot| slot.hold);
         let is_held = hold.is_some_and(|hold| hold.why == HoldReason::RevokedByUser);
@@ -95,6 +95,23 @@ pub async fn of_the_slots(
         let token = world.token(at, kind).await;
         let token = token.with_context(|| format!("{at} {kind}: {stored:#?}"))?;
         ensure!(world.stripe.token_works(&token), "{at} {kind}: a dead key is served");
+    }
+    Ok(())
+}
+
+/// I7: an installed account is due by each of the instants that its states wait for.
+pub fn of_deadlines(stored: &Account) -> anyhow::Result<()> {
+    let at = &stored.at;
+    let due_at =
+        stored.head.due_at.with_context(|| format!("I7: nobody will look at {at} again"))?;
+    let of_states = stored.generations.iter().filter_map(|((slot, _), state)| match state {
+        State::Current { look_at, .. } => Some((slot, *look_at)),
+        State::Retiring { try_at, .. } => Some((slot, *try_at)),
+        _ => None,
+    });
+    let of_holds = stored.slots.iter().filter_map(|(slot, state)| Some((slot, state.hold?.until?)));
+    for (slot, deadline) in of_states.chain(of_holds) {
+        ensure!(due_at <= deadline, "I7: {at} {slot} waits until {deadline}: {stored:#?}");
     }
     Ok(())
 }

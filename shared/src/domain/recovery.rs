@@ -44,14 +44,14 @@ pub(super) fn held_until(
     }
 }
 
-/// When Stripe ends the key that an intent rotates away, counted from when it was first asked: an earlier
-/// attempt may be the one that took effect.
-pub fn predecessor_dies_at(intent: &Intent) -> Option<Timestamp> {
+/// When Stripe ends the key that an intent rotates away, where its successor was made at `made_at`: after a refusal
+/// that was lifted that is long after it was first asked.
+pub fn predecessor_dies_at(intent: &Intent, made_at: Timestamp) -> Option<Timestamp> {
     match intent.how {
         How::Create => None,
         How::Rotate { overlap_minutes, .. } => {
             let overlap = Duration::from_secs(u64::from(overlap_minutes) * 60);
-            Some(intent.asked_at.plus(overlap))
+            Some(made_at.max(intent.asked_at).plus(overlap))
         }
     }
 }
@@ -60,7 +60,8 @@ pub fn predecessor_dies_at(intent: &Intent) -> Option<Timestamp> {
 pub fn unanswered_rotation_ends(account: &Account, slot: &Slot) -> Option<Timestamp> {
     match account.pending(slot) {
         Some((_, State::Requested { intent })) if intent.attempts > 0 => {
-            predecessor_dies_at(intent)
+            // The first attempt may be the one that took effect.
+            predecessor_dies_at(intent, intent.asked_at)
         }
         _ => None,
     }

@@ -104,14 +104,10 @@ impl Steward {
         because: Because,
     ) -> Result<(), Error> {
         let Minted { key, secret } = minted;
+        let predecessor_dies_at = predecessor_dies_at(intent, key.created.min(change.now()));
         if key.kind != slot.kind || key.mode != change.account().at.mode {
             self.give_up(change, slot, generation, Trouble::WrongToken, because)?;
-            return doom_predecessor(
-                change,
-                slot,
-                predecessor_dies_at(intent),
-                DoomedBy::LostAnswer,
-            );
+            return doom_predecessor(change, slot, predecessor_dies_at, DoomedBy::LostAnswer);
         }
         let alive = key.status != KeyStatus::Expired;
         let material = if alive { self.material(change, intent, secret) } else { None };
@@ -119,12 +115,8 @@ impl Steward {
             return self.secret_is_lost(change, slot, generation, intent, key, because);
         };
         let is_public = matches!(material, Material::Publishable(_));
-        let answered = Happened::Answered {
-            key: key.id,
-            material,
-            at: change.now(),
-            predecessor_dies_at: predecessor_dies_at(intent),
-        };
+        let answered =
+            Happened::Answered { key: key.id, material, at: change.now(), predecessor_dies_at };
         change.apply(slot, generation, answered, Some(because))?;
         if is_public {
             // It came from Stripe over TLS and holds nothing to open. Stripe takes a publishable key
@@ -173,6 +165,7 @@ impl Steward {
         key: ApiKey,
         because: Because,
     ) -> Result<(), Error> {
+        let predecessor_dies_at = predecessor_dies_at(intent, key.created.min(change.now()));
         let lost = Happened::AnsweredWithoutSecret { key: key.id, at: change.now() };
         change.apply(slot, generation, lost, Some(because))?;
         if lost_in_a_row(change.account(), slot) >= LOST_IN_A_ROW {
@@ -180,7 +173,7 @@ impl Steward {
             self.alarm(change, slot, generation);
             hold(change, slot, HoldReason::SecretLost, HOUR);
         }
-        doom_predecessor(change, slot, predecessor_dies_at(intent), DoomedBy::LostAnswer)
+        doom_predecessor(change, slot, predecessor_dies_at, DoomedBy::LostAnswer)
     }
 
     /// What a refusal or an unknown outcome means for the intent.

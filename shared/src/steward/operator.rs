@@ -6,7 +6,7 @@
 use super::{Advanced, Error, Steward, lease};
 use crate::domain::account::{Account, Change};
 use crate::domain::audit::{Action, Actor, Phase};
-use crate::domain::lifecycle::{Doom, DoomedBy, Happened, State};
+use crate::domain::lifecycle::{Doom, DoomedBy, Happened, Illegal, State};
 use crate::domain::plan::Because;
 use crate::domain::slot::{AccountRef, Generation, Slot};
 use crate::domain::time::Timestamp;
@@ -77,7 +77,10 @@ impl Steward {
         for generation in &unwanted {
             change.note(Action::Request, Phase::Note, Some((slot, *generation)), Some("expire"));
             let happened = match expiry {
-                Expiry::OnceReplaced => Happened::Doomed(Doom { at: now, by: DoomedBy::Operator }),
+                Expiry::OnceReplaced => {
+                    look_at_its_end(&mut change, slot, *generation)?;
+                    Happened::Doomed(Doom { at: now, by: DoomedBy::Operator })
+                }
                 Expiry::AtOnce | Expiry::Replaced => Happened::Revoked { at: now },
             };
             change.apply(slot, *generation, happened, Some(Because::OperatorWantsItDead))?;
@@ -116,6 +119,18 @@ impl Steward {
         }
         Ok(())
     }
+}
+
+/// A key that Stripe ends by itself dies then all the same, with or without a successor.
+fn look_at_its_end(
+    change: &mut Change,
+    slot: &Slot,
+    generation: Generation,
+) -> Result<(), Illegal> {
+    let state = change.account().generations.get(&(slot.clone(), generation));
+    let Some(State::Current { doom: Some(doom), .. }) = state else { return Ok(()) };
+    let look_at = doom.at.max(change.now());
+    change.apply(slot, generation, Happened::LookedAt { look_at }, None)
 }
 
 /// The generations of a slot that are to be ended.

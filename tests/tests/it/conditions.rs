@@ -143,3 +143,33 @@ async fn a_refusal_of_a_rotation_leaves_the_current_key_served_until_it_heals() 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_rotation_that_was_refused_for_days_leaves_the_old_key_its_whole_overlap()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    let at = account(Mode::Live, ACCOUNT)?;
+    world.add_account(ACCOUNT);
+    world.install_app(&at).await?;
+    let old = world.token(&at, Kind::Secret).await?;
+    Refusal::MissingPermission.begins(&world);
+    world.pass(MONTH);
+    for _ in 0..72 {
+        world.sweep_to_rest().await?;
+        world.pass(HOUR);
+    }
+    ensure!(hold_of(&world, &at).await?.why.as_str() == "not_permitted");
+    Refusal::MissingPermission.ends(&world);
+    world.pass(HOUR);
+    world.sweep_to_rest().await?;
+    ensure!(world.token(&at, Kind::Secret).await? != old, "it is rotated");
+    for _ in 0..23 {
+        world.pass(HOUR);
+        world.sweep_to_rest().await?;
+        ensure!(world.stripe.token_works(&old), "whoever still holds it has a day");
+    }
+    world.pass(2 * HOUR);
+    world.sweep_to_rest().await?;
+    ensure!(!world.stripe.token_works(&old), "and no longer");
+    Ok(())
+}

@@ -152,6 +152,29 @@ async fn who_installed_again_while_the_bundle_only_reported_and_then_ends_the_ke
 }
 
 #[tokio::test]
+async fn a_key_that_dies_at_stripe_is_not_served_on_because_an_operator_wants_it_replaced()
+-> anyhow::Result<()> {
+    let (world, at) = installed(Strategy::Rotate).await?;
+    let slot = default_slot(Kind::Secret);
+    let key = world.key(&at, Kind::Secret).await?;
+    world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60).context("rotated")?;
+    world.deliver().await?;
+    // No other can be made.
+    world.stripe.set_behaviour(|stripe| stripe.key_limit = 1);
+    let soon = world.now().plus(HOUR);
+    world.steward().expire(&at, &slot, Expiry::OnceReplaced, Actor::Operator, soon).await?;
+    let _ = world.stripe.take_deliveries();
+    world.pass(HOUR);
+    let _ = world.stripe.take_deliveries();
+    world.pass(Duration::from_secs(60));
+    world.sweep_to_rest().await?;
+    let reply = world.read(&at, Kind::Secret).await;
+    ensure!(reply.status() == StatusCode::CONFLICT, "{}", reply.status());
+    ensure!(json_of(&reply)?["code"] == "limit_reached", "{:?}", json_of(&reply)?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn ending_replaced_keys_lifts_no_hold() -> anyhow::Result<()> {
     let (world, at) = installed(Strategy::Rotate).await?;
     let slot = default_slot(Kind::Secret);
