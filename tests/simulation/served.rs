@@ -84,10 +84,9 @@ impl Life {
     /// Whether the key that was to be next does not open: where it took the place of the last one at Stripe, that one
     /// dies, and when the second does not open either, nothing comes before a person does.
     async fn waits_for_a_person(&self, at: &AccountRef, kind: Kind) -> bool {
-        let stored = match self.world.account(at).await {
-            Ok(stored) => stored,
+        let Ok(stored) = self.world.account(at).await else {
             // It may wait, and the table that says so is out of reach for this check, too.
-            Err(_) => return self.ever_garbled && self.trouble.table,
+            return self.ever_garbled && self.trouble.table;
         };
         let slot = default_slot(kind);
         let current = stored.current(&slot).map(|(current, _)| current);
