@@ -96,7 +96,7 @@ pub enum Status {
     },
     /// Access is gone; nothing is served.
     Uninstalled {
-        /// Since when, by Stripe's word.
+        /// Since when: by Stripe's word where an event told of it.
         at: Timestamp,
     },
 }

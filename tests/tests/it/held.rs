@@ -35,6 +35,15 @@ async fn assert_held(world: &World, at: &AccountRef) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The user ends the key that is served, and means it.
+async fn assert_held_once_ended(world: &World, at: &AccountRef) -> anyhow::Result<()> {
+    let key = world.key(at, Kind::Secret).await?;
+    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
+    world.deliver().await?;
+    world.sweep_to_rest().await?;
+    assert_held(world, at).await
+}
+
 /// A rotation is begun, and Stripe takes no call for a new key for now.
 async fn begin_in_vain(world: &World, at: &AccountRef) -> anyhow::Result<()> {
     world.stripe.set_behaviour(|stripe| stripe.key_limit = 2);
@@ -92,11 +101,7 @@ async fn who_installs_again_is_not_held_however_late_the_end_of_the_old_key_is_s
 
     // What was asked for is there: the next time that the user ends it, he means it.
     world.pass(HOUR);
-    let key = world.key(&at, Kind::Secret).await?;
-    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
-    world.deliver().await?;
-    world.sweep_to_rest().await?;
-    assert_held(&world, &at).await
+    assert_held_once_ended(&world, &at).await
 }
 
 #[tokio::test]
@@ -104,12 +109,8 @@ async fn who_installs_again_and_then_ends_the_key_is_held() -> anyhow::Result<()
     let (world, at) = installed(Strategy::Rotate).await?;
     world.pass(HOUR);
     world.install_app(&at).await?;
-    let key = world.key(&at, Kind::Secret).await?;
     world.pass(HOUR);
-    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
-    world.deliver().await?;
-    world.sweep_to_rest().await?;
-    assert_held(&world, &at).await
+    assert_held_once_ended(&world, &at).await
 }
 
 #[tokio::test]
@@ -144,11 +145,7 @@ async fn who_installed_again_while_the_bundle_only_reported_and_then_ends_the_ke
         world.pass(24 * HOUR);
         world.sweep_to_rest().await?;
     }
-    let key = world.key(&at, Kind::Secret).await?;
-    world.stripe.expire_in_dashboard(at.id.as_str(), &key);
-    world.deliver().await?;
-    world.sweep_to_rest().await?;
-    assert_held(&world, &at).await
+    assert_held_once_ended(&world, &at).await
 }
 
 #[tokio::test]
