@@ -81,6 +81,11 @@ pub(super) fn failure(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     }
     let reported = serde_json::from_slice::<Body>(body).map(|body| body.error).ok();
     let why = match reported {
+        // About the call, not about the key: the official SDKs showed it as an error of authentication (401) in 2016
+        // and of permission (403) from 2023 on.
+        Some(Reported::Api { code: Some(code), .. }) if code == "secret_key_required" => {
+            Refusal::Forbidden
+        }
         // With 401, `api_key_expired` is about the key that authenticated the call, not about the key that the
         // call was about; taken for the latter, a good key would be given up.
         Some(Reported::Api { .. }) if status == 401 => Refusal::Unauthorized,
@@ -224,6 +229,7 @@ mod tests {
             (404, "resource_missing", Refusal::NotFound, Caller, false),
             (401, "", Refusal::Unauthorized, Fault, false),
             (401, "api_key_expired", Refusal::Unauthorized, Fault, false),
+            (401, "secret_key_required", Refusal::Forbidden, Fault, false),
             (403, "", Refusal::Forbidden, Fault, false),
             (409, "idempotency_error", Refusal::IdempotencyError, Fault, true),
             (409, "idempotency_conflict", Refusal::IdempotencyConflict, Conflict, true),

@@ -128,7 +128,8 @@ pub enum Refusal {
     /// 401: the key that authenticated the call is not valid.
     #[error("the key is not accepted")]
     Unauthorized,
-    /// 403: the app is not installed, or lacks a permission. Stripe does not say which.
+    /// 403: the app is not installed, or lacks a permission. Stripe does not say which. Or `secret_key_required`: the
+    /// key is a publishable one.
     #[error("the key may not do this")]
     Forbidden,
     /// A refusal of the OAuth token endpoint.

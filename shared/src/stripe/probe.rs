@@ -14,7 +14,8 @@ pub enum Liveness {
 }
 
 impl Stripe {
-    /// Makes the smallest call with a user's key: 200 and 403 say that it works, 401 that it does not.
+    /// Makes the smallest call with a user's key: 200 and 403 say that it works, 401 that it does not
+    /// (unless that is because it is publishable).
     ///
     /// Without `Stripe-Version`, so that the account's own applies, and outside the pace, since it counts
     /// against the limits of the account and not of the app. What the answer lists is dropped unread.
@@ -56,6 +57,7 @@ mod tests {
             ),
             (401, json!({"error": {"message": "m"}}), Some(Dead)),
             (401, expired, Some(Dead)),
+            (401, json!({"error": {"code": "secret_key_required", "message": "m"}}), Some(Alive)),
             (404, json!({}), None),
             (429, json!({}), None),
             (500, json!({}), None),
