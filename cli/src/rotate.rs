@@ -3,7 +3,6 @@
 use anyhow::bail;
 use keysteward::domain::account::Account;
 use keysteward::domain::audit::Actor;
-use keysteward::domain::lifecycle::State;
 use keysteward::domain::slot::{AccountRef, Slot};
 
 use crate::args::Rotate;
@@ -42,9 +41,7 @@ pub(crate) fn current(account: &Account, slot: &Slot) -> Option<u32> {
 
 /// Why a slot did not get its next key although it was asked to.
 pub(crate) fn waits(account: &Account, slot: &Slot) -> String {
-    let is_stuck =
-        |state: &State| matches!(state, State::NeedsOperator { .. } | State::Undecryptable { .. });
-    if account.generations_of(slot).any(|(_, state)| is_stuck(state)) {
+    if account.generations_of(slot).any(|(_, state)| state.is_stuck()) {
         let (AccountRef { id, mode }, Slot { kind, name }) = (&account.at, slot);
         let name = name.as_str();
         return format!(

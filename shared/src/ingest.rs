@@ -186,7 +186,8 @@ fn try_what_was_not_permitted(change: &mut Change) {
         .filter(|(_, state)| state.hold.is_some_and(|hold| hold.why == HoldReason::NotPermitted))
         .map(|(slot, _)| slot.clone())
         .collect();
-    for slot in held {
+    // The holds of more end by themselves, in an hour.
+    for slot in held.into_iter().take(change.room()) {
         change.hold(&slot, None);
     }
 }

@@ -7,6 +7,7 @@ use crate::domain::account::{Account, Status};
 use crate::domain::id::KeyId;
 use crate::domain::lifecycle::State;
 use crate::domain::policy::Policy;
+use crate::domain::recovery::answered_rotation_ends;
 use crate::domain::sealed::Material;
 use crate::domain::secret::SecretToken;
 use crate::domain::slot::{AccountRef, Generation, Slot};
@@ -128,11 +129,14 @@ impl Service {
             };
             return Err(Refusal::NoUsableKey(why));
         };
-        if doom.is_some_and(|doom| doom.has_struck(now)) {
+        let rotated_away = answered_rotation_ends(&account, slot);
+        let has_struck = doom.is_some_and(|doom| doom.has_struck(now));
+        if has_struck || rotated_away.is_some_and(|at| at <= now) {
             return Err(Refusal::NoUsableKey("expired"));
         }
         let previous_valid_until = previous_valid_until(&account, slot, now);
-        let dies_in = doom.map(|doom| doom.at.since(now) / 2);
+        let dies_at = doom.map(|doom| doom.at).into_iter().chain(rotated_away).min();
+        let dies_in = dies_at.map(|at| at.since(now) / 2);
         let freshness = Freshness {
             etag: etag(generation, key, *rotates_at, previous_valid_until),
             max_age: self.policy.max_age().min(dies_in.unwrap_or(Duration::MAX)),

@@ -57,12 +57,6 @@ impl Change {
         }
         Ok(Vacated::Wholly)
     }
-
-    /// How many more rows are well within what one transaction holds (100 items): what one key takes, and the pure
-    /// steps that follow, fit on top.
-    pub fn room(&self) -> usize {
-        MOST_ROWS.saturating_sub(self.size())
-    }
 }
 
 /// How far the slots of a sandbox are without keys.
@@ -75,5 +69,3 @@ pub enum Vacated {
     /// Nothing is changed while a key is on its way: it may be alive at Stripe already.
     NotYet,
 }
-
-const MOST_ROWS: usize = 50;

@@ -67,21 +67,31 @@ pub fn unanswered_rotation_ends(account: &Account, slot: &Slot) -> Option<Timest
     }
 }
 
+/// When the slot's key ends because Stripe has answered our rotation of it, whose key is still to be proven.
+pub fn answered_rotation_ends(account: &Account, slot: &Slot) -> Option<Timestamp> {
+    match account.pending(slot)?.1 {
+        State::Issued { predecessor_dies_at, .. } | State::Proven { predecessor_dies_at, .. } => {
+            *predecessor_dies_at
+        }
+        _ => None,
+    }
+}
+
 /// Whether a rotation of this key by us may have taken effect unheard: what ends the key then is our own doing.
 pub fn may_be_rotated_by_us(account: &Account, slot: &Slot, current: Generation) -> bool {
     unanswered_rotation_ends(account, slot).is_some() || is_given_up(account, slot, current)
 }
 
-/// Whether such a rotation may have ended the key by `now`: one that is still repeated, not before its overlap is
-/// over.
+/// Whether a rotation by us may have ended the key by `now`: one that is still repeated or was answered, not before its
+/// overlap is over.
 pub fn may_have_died_of_us(
     account: &Account,
     slot: &Slot,
     current: Generation,
     now: Timestamp,
 ) -> bool {
-    unanswered_rotation_ends(account, slot).is_some_and(|at| at <= now)
-        || is_given_up(account, slot, current)
+    let ends = [unanswered_rotation_ends(account, slot), answered_rotation_ends(account, slot)];
+    ends.into_iter().flatten().any(|at| at <= now) || is_given_up(account, slot, current)
 }
 
 /// Whether a call that was to replace this key was given up unanswered.

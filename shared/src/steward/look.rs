@@ -27,7 +27,10 @@ impl Steward {
         let Some(State::Current { key, .. }) = state else { return Ok(()) };
         let has_learnt = self.look_at(change, slot, generation, &key).await?;
         let pause = if has_learnt { Policy::LOOK_EVERY } else { Policy::LOOK_AGAIN };
-        if change.account().current(slot).is_some_and(|(current, _)| current == generation) {
+        if let Some((current, State::Current { look_at, .. })) = change.account().current(slot)
+            && current == generation
+            && *look_at <= now
+        {
             let looked = Happened::LookedAt { look_at: now.plus(pause) };
             change.apply(slot, generation, looked, None)?;
         }
@@ -66,6 +69,16 @@ impl Steward {
                 {
                     change.apply(slot, generation, Happened::Reprieved, None)?;
                 }
+                Some(State::Current {
+                    doom: Some(Doom { by: DoomedBy::Operator, .. }), ..
+                }) => {
+                    // It is not served past Stripe's own end, whoever wants it replaced before.
+                    if let Some(end) = expires_at {
+                        let soon = now.plus(Policy::backoff(0));
+                        let look_at = end.clamp(soon, now.plus(Policy::LOOK_EVERY));
+                        change.apply(slot, generation, Happened::LookedAt { look_at }, None)?;
+                    }
+                }
                 _ => {}
             },
             // Or this account cannot be asked any more: an uninstall that nobody told us of.
@@ -87,8 +100,11 @@ impl Steward {
             }
             Err(error) => {
                 self.report(&change.account().at, &error, slot, generation);
-                // A key that our own rotation may have ended is not served on for want of Stripe's word.
-                let is_in_doubt = may_be_rotated_by_us(change.account(), slot, generation);
+                // A key that our own rotation may have ended, or that is wanted dead and served until then, is not
+                // served on for want of Stripe's word.
+                let is_in_doubt = matches!(state, Some(State::Current { doom: Some(doom), .. })
+                    if doom.by == DoomedBy::Operator)
+                    || may_be_rotated_by_us(change.account(), slot, generation);
                 if !is_in_doubt || self.is_dead(change, slot, generation).await != Some(true) {
                     return Ok(false);
                 }

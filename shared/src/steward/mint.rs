@@ -11,12 +11,13 @@ use crate::domain::lifecycle::{Doom, DoomedBy, Ending, Happened, State, Trouble}
 use crate::domain::plan::Because;
 use crate::domain::policy::Policy;
 use crate::domain::recovery::{lost_in_a_row, predecessor_dies_at};
-use crate::domain::sealed::{Material, Sealed};
+use crate::domain::sealed::{KeyPair, Material, Sealed};
 use crate::domain::slot::{AccountRef, Generation, Kind, Slot};
 use crate::domain::time::Timestamp;
 use crate::runtime::log::chain;
 use crate::runtime::metrics::Metric;
 use crate::stripe::{self, ApiKey, Delivered, KeyStatus, Minted, Refusal};
+use crate::vault;
 
 impl Steward {
     /// Writes the intent, with a key pair to receive the secret where there is none to use.
@@ -27,20 +28,26 @@ impl Steward {
         from: Option<Generation>,
         overlap_minutes: u32,
         because: Because,
-    ) -> Result<(), Error> {
+    ) {
         let now = change.now();
-        let Some(state) = change.account().slots.get(slot).cloned() else { return Ok(()) };
+        let Some(state) = change.account().slots.get(slot).cloned() else { return };
         let pair = match slot.kind {
             Kind::Publishable => None,
-            Kind::Secret => Some(match change.account().usable_pair(now) {
-                Some(pair) => pair.clone(),
-                None => {
-                    let pair = self.keyring.make_pair(&change.account().at, now).await;
-                    let pair = pair.map_err(Error::Pair)?;
-                    change.add_pair(pair.clone());
-                    pair
+            Kind::Secret => match self.usable_pair(change).await {
+                Ok(pair) => Some(pair),
+                Err(error) => {
+                    self.tally.fault(Some(error.fault()));
+                    tracing::error!(
+                        account.id = %change.account().at.id,
+                        account.mode = change.account().at.mode.as_str(),
+                        error = chain(&error),
+                        "no key pair could be made"
+                    );
+                    // The slot waits, and what the account needs no vault for goes on.
+                    hold(change, slot, HoldReason::VaultUnavailable, AGAIN);
+                    return;
                 }
-            }),
+            },
         };
         let account = change.account().at.clone();
         let asking = Asking {
@@ -63,7 +70,16 @@ impl Steward {
             None => Intent::create(&asking, &self.shape),
         };
         change.request(slot, state.next, intent, because);
-        Ok(())
+    }
+
+    async fn usable_pair(&self, change: &mut Change) -> Result<KeyPair, vault::Error> {
+        let now = change.now();
+        if let Some(pair) = change.account().usable_pair(now) {
+            return Ok(pair.clone());
+        }
+        let pair = self.keyring.make_pair(&change.account().at, now).await?;
+        change.add_pair(pair.clone());
+        Ok(pair)
     }
 
     /// Makes the recorded call, byte for byte.
@@ -320,11 +336,19 @@ pub(super) fn doom_predecessor(
     dies_at: Option<Timestamp>,
     by: DoomedBy,
 ) -> Result<(), Error> {
-    let (Some(at), Some((current, _))) = (dies_at, change.account().current(slot)) else {
+    let Some(at) = dies_at else { return Ok(()) };
+    let Some((current, State::Current { doom, .. })) = change.account().current(slot) else {
         return Ok(());
     };
-    let doom = Happened::Doomed(Doom { at, by });
-    Ok(change.apply(slot, current, doom, Some(Because::SecretIsLost))?)
+    let happened = match (doom, by) {
+        // Who wants it replaced still does.
+        (Some(Doom { by: DoomedBy::Operator, .. }), DoomedBy::LostAnswer) => {
+            let now = change.now();
+            Happened::LookedAt { look_at: at.clamp(now, now.plus(Policy::LOOK_EVERY)) }
+        }
+        _ => Happened::Doomed(Doom { at, by }),
+    };
+    Ok(change.apply(slot, current, happened, Some(Because::SecretIsLost))?)
 }
 
 /// Has Stripe asked soon what became of the slot's current key.
@@ -336,6 +360,8 @@ pub(super) fn look_soon(change: &mut Change, slot: &Slot) -> Result<(), Error> {
     Ok(())
 }
 
+/// How long a slot waits for a vault, or for a key that cannot be tried yet.
+pub(super) const AGAIN: Duration = Duration::from_secs(15);
 const HOUR: Duration = Duration::from_secs(3600);
 /// How many keys may come without a secret, one after the other, before the slot waits.
 const LOST_IN_A_ROW: usize = 3;

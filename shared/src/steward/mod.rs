@@ -37,7 +37,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::metrics::{Line, Metric, Tally};
 use crate::store::{self, Store};
 use crate::stripe::{self, Stripe, TimeLeft};
-use crate::vault::{self, Keyring};
+use crate::vault::Keyring;
 
 pub use orders::OrderBook;
 pub(crate) use provision::look_at_all;
@@ -91,9 +91,6 @@ pub enum Error {
     /// The table did not take or give what was asked.
     #[error("could not read or record the account")]
     Store(#[from] store::Error),
-    /// No key pair could be made.
-    #[error("could not make a key pair")]
-    Pair(#[source] vault::Error),
     /// The event, or the list of them, could not be fetched from Stripe.
     #[error("could not fetch the event")]
     Event(#[source] stripe::Error),
@@ -120,7 +117,6 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Store(error) => error.class(),
-            Self::Pair(error) => error.class(),
             Self::Event(error) | Self::Sandbox(error) | Self::List(error) => error.class(),
             Self::Illegal(_) => Class::Fault,
             Self::NoCurrentKey | Self::OnlyReports => Class::Caller,
@@ -131,7 +127,6 @@ impl Error {
     pub fn fault(&self) -> Option<Fault> {
         match self {
             Self::Store(error) => error.fault(),
-            Self::Pair(error) => Some(error.fault()),
             Self::Event(_) | Self::Sandbox(_) | Self::List(_) => Some(Fault::Stripe),
             Self::Illegal(_) => Some(Fault::Defect),
             Self::NoCurrentKey | Self::OnlyReports => None,

@@ -6,8 +6,9 @@
 use super::{Advanced, Error, Steward, lease};
 use crate::domain::account::{Account, Change};
 use crate::domain::audit::{Action, Actor, Phase};
-use crate::domain::lifecycle::{Doom, DoomedBy, Happened, Illegal, State};
+use crate::domain::lifecycle::{Doom, DoomedBy, Happened, State};
 use crate::domain::plan::Because;
+use crate::domain::policy::Policy;
 use crate::domain::slot::{AccountRef, Generation, Slot};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
@@ -78,7 +79,11 @@ impl Steward {
             change.note(Action::Request, Phase::Note, Some((slot, *generation)), Some("expire"));
             let happened = match expiry {
                 Expiry::OnceReplaced => {
-                    look_at_its_end(&mut change, slot, *generation)?;
+                    if let Some(end) = stripes_end(change.account(), slot, *generation) {
+                        // At once where that is over: nothing else keeps it from being served then.
+                        let look_at = end.clamp(now, now.plus(Policy::LOOK_EVERY));
+                        change.apply(slot, *generation, Happened::LookedAt { look_at }, None)?;
+                    }
                     Happened::Doomed(Doom { at: now, by: DoomedBy::Operator })
                 }
                 Expiry::AtOnce | Expiry::Replaced => Happened::Revoked { at: now },
@@ -121,16 +126,12 @@ impl Steward {
     }
 }
 
-/// A key that Stripe ends by itself dies then all the same, with or without a successor.
-fn look_at_its_end(
-    change: &mut Change,
-    slot: &Slot,
-    generation: Generation,
-) -> Result<(), Illegal> {
-    let state = change.account().generations.get(&(slot.clone(), generation));
-    let Some(State::Current { doom: Some(doom), .. }) = state else { return Ok(()) };
-    let look_at = doom.at.max(change.now());
-    change.apply(slot, generation, Happened::LookedAt { look_at }, None)
+/// When Stripe ends the key by itself, as far as that was seen.
+fn stripes_end(account: &Account, slot: &Slot, generation: Generation) -> Option<Timestamp> {
+    match account.generations.get(&(slot.clone(), generation))? {
+        State::Current { doom: Some(doom), .. } if doom.by != DoomedBy::Operator => Some(doom.at),
+        _ => None,
+    }
 }
 
 /// The generations of a slot that are to be ended.

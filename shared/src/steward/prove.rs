@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::mint::{doom_predecessor, hold};
+use super::mint::{AGAIN, doom_predecessor, hold};
 use super::{Error, Steward};
 use crate::domain::account::{Change, HoldReason};
 use crate::domain::lifecycle::{DoomedBy, Happened, State, Trouble};
@@ -142,6 +142,5 @@ enum Opened {
     NotNow,
 }
 
-const AGAIN: Duration = Duration::from_secs(15);
 /// How long a key that just arrived may answer 401 before it counts as dead on arrival.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -13,7 +13,7 @@ use crate::stripe::{self, KeyStatus, Refusal};
 
 impl Steward {
     /// Ends one retiring key. It counts as ended when the key itself answers 401, or, where there is no
-    /// secret to try, when Stripe's object says so; until then it is tried again (I5).
+    /// secret to try or it is a publishable one, when Stripe's object says so; until then it is tried again (I5).
     pub(super) async fn retire(
         &self,
         change: &mut Change,

@@ -72,7 +72,8 @@ impl Steward {
             }
             Step::Request { slot, from } => {
                 let overlap = self.overlap_minutes(change, orders, slot);
-                self.request(change, slot, *from, overlap, planned.because).await
+                self.request(change, slot, *from, overlap, planned.because).await;
+                Ok(())
             }
             Step::Ask(slot, generation) => {
                 self.ask(change, slot, *generation, planned.because).await

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use fake_stripe::{CallMatch, Fault, FaultKind};
-use http::StatusCode;
+use http::{StatusCode, header};
 use keysteward::domain::account::Account;
 use keysteward::domain::audit::Actor;
 use keysteward::domain::policy::{Choice, OnUserExpire, Policy, Strategy};
 use keysteward::domain::slot::{AccountRef, Kind, Mode};
-use keysteward_tests::world::{account, default_slot, json_of};
+use keysteward_tests::world::{account, default_slot, json_of, text_of};
 use keysteward_tests::{Setting, World};
 
 const MONTH: Duration = Duration::from_secs(31 * 86_400);
@@ -225,6 +225,56 @@ async fn the_last_key_that_works_is_spared_past_its_deadline_until_another_is_th
     let new = world.token(&at, Kind::Secret).await?;
     ensure!(new != old && world.stripe.token_works(&new), "there is another");
     ensure!(!world.stripe.token_works(&old), "and the old one is dead");
+    no_orphan(&world, &at)
+}
+
+#[tokio::test]
+async fn a_key_that_is_rotated_away_is_not_served_past_its_overlap_though_no_other_is_proven()
+-> anyhow::Result<()> {
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let choice = Choice { overlap_minutes: 10, ..Choice::default() };
+    let world = World::with(Setting { choice, ..Setting::default() }).await?;
+    let (at, old) = installed(&world).await?;
+    world.stripe.set_behaviour(|stripe| stripe.expired_event_after_rotate = false);
+    refuse(&world, CallMatch::get("/v1/customers"), 500, "api_error");
+    let (slot, deadline) = (default_slot(Kind::Secret), world.now().plus(HOUR));
+    world.steward().rotate(&at, &slot, Actor::Operator, deadline).await?;
+    world.pass(minutes(6));
+    let reply = world.read(&at, Kind::Secret).await;
+    ensure!(reply.status() == StatusCode::OK && world.stripe.token_works(&old));
+    let cached = text_of(&reply, header::CACHE_CONTROL).context("how long it is kept")?;
+    ensure!(cached == "private, max-age=120", "half of what it has left: {cached}");
+    world.pass(minutes(5));
+    ensure!(!world.stripe.token_works(&old));
+    let reply = world.read(&at, Kind::Secret).await;
+    ensure!(reply.status() == StatusCode::CONFLICT, "{}", reply.status());
+    ensure!(json_of(&reply)?["code"] == "expired", "{:?}", json_of(&reply)?);
+
+    world.stripe.clear_faults();
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new));
+    no_orphan(&world, &at)
+}
+
+#[tokio::test]
+async fn without_the_vault_an_installation_gets_what_needs_none_and_the_rest_once_it_is_back()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    let at = account(Mode::Live, "acct_1Fault")?;
+    world.add_account(at.id.as_str());
+    world.kms.set_disabled(true);
+    world.install_app(&at).await?;
+    ensure!(world.token(&at, Kind::Publishable).await.is_ok(), "it is sealed to no pair");
+    let reply = world.read(&at, Kind::Secret).await;
+    ensure!(reply.status() == StatusCode::CONFLICT, "{}", reply.status());
+    ensure!(json_of(&reply)?["code"] == "vault_unavailable", "{:?}", json_of(&reply)?);
+
+    world.kms.set_disabled(false);
+    world.pass(Duration::from_secs(60));
+    world.sweep_to_rest().await?;
+    let token = world.token(&at, Kind::Secret).await?;
+    ensure!(world.stripe.token_works(&token));
     no_orphan(&world, &at)
 }
 

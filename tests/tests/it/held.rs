@@ -151,23 +151,46 @@ async fn who_installed_again_while_the_bundle_only_reported_and_then_ends_the_ke
 #[tokio::test]
 async fn a_key_that_dies_at_stripe_is_not_served_on_because_an_operator_wants_it_replaced()
 -> anyhow::Result<()> {
-    let (world, at) = installed(Strategy::Rotate).await?;
-    let slot = default_slot(Kind::Secret);
-    let key = world.key(&at, Kind::Secret).await?;
-    world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60).context("rotated")?;
-    world.deliver().await?;
-    // No other can be made.
-    world.stripe.set_behaviour(|stripe| stripe.key_limit = 1);
-    let soon = world.now().plus(HOUR);
-    world.steward().expire(&at, &slot, Expiry::OnceReplaced, Actor::Operator, soon).await?;
-    let _ = world.stripe.take_deliveries();
-    world.pass(HOUR);
-    let _ = world.stripe.take_deliveries();
-    world.pass(Duration::from_secs(60));
-    world.sweep_to_rest().await?;
-    let reply = world.read(&at, Kind::Secret).await;
-    ensure!(reply.status() == StatusCode::CONFLICT, "{}", reply.status());
-    ensure!(json_of(&reply)?["code"] == "limit_reached", "{:?}", json_of(&reply)?);
+    // The operator wants it replaced once or twice, after the user rotated it or before; and Stripe may not say what
+    // became of it.
+    for wanted in ["after", "after and again", "after, unsaid", "before"] {
+        let (world, at) = installed(Strategy::Rotate).await?;
+        let slot = default_slot(Kind::Secret);
+        let key = world.key(&at, Kind::Secret).await?;
+        // No other can be made.
+        world.stripe.set_behaviour(|stripe| stripe.key_limit = 1);
+        let replace = async || {
+            let soon = world.now().plus(HOUR);
+            world.steward().expire(&at, &slot, Expiry::OnceReplaced, Actor::Operator, soon).await
+        };
+        if wanted == "before" {
+            replace().await?;
+        }
+        world.stripe.rotate_in_dashboard(at.id.as_str(), &key, 60).context("rotated")?;
+        world.deliver().await?;
+        if wanted != "before" {
+            replace().await?;
+        }
+        world.pass(HOUR / 6);
+        world.sweep_to_rest().await?;
+        if wanted == "after and again" {
+            replace().await?;
+        }
+        world.sweep_to_rest().await?;
+        ensure!(world.token(&at, Kind::Secret).await.is_ok(), "{wanted}: while it lives");
+        if wanted == "after, unsaid" {
+            let kind = FaultKind::BeforeEffect { status: 500, code: "api_error".to_owned() };
+            world.stripe.inject(Fault { on: CallMatch::get(&key), kind, times: u32::MAX });
+        }
+        let _ = world.stripe.take_deliveries();
+        world.pass(HOUR);
+        let _ = world.stripe.take_deliveries();
+        world.pass(Duration::from_secs(60));
+        world.sweep_to_rest().await?;
+        let reply = world.read(&at, Kind::Secret).await;
+        ensure!(reply.status() == StatusCode::CONFLICT, "{wanted}: {}", reply.status());
+        ensure!(json_of(&reply)?["code"] == "limit_reached", "{wanted}: {:?}", json_of(&reply)?);
+    }
     Ok(())
 }
 

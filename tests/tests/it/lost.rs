@@ -6,6 +6,7 @@ use anyhow::ensure;
 use keysteward::domain::audit::Actor;
 use keysteward::domain::policy::{Choice, Strategy};
 use keysteward::domain::slot::{Kind, Mode};
+use keysteward::steward::operator::Expiry;
 use keysteward_tests::world::{account, default_slot};
 use keysteward_tests::{Setting, World};
 
@@ -64,6 +65,31 @@ async fn two_keys_in_a_row_that_do_not_open_wait_for_a_person_and_serve_no_dead_
     let reply = world.read(&at, Kind::Secret).await;
     ensure!(reply.status() == http::StatusCode::CONFLICT, "and not once it is dead");
     ensure!(world.token(&at, Kind::Publishable).await.is_ok(), "the other slot is not blocked");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_an_operator_wants_ended_is_ended_though_its_rotation_brought_no_secret()
+-> anyhow::Result<()> {
+    let world = World::start().await?;
+    let at = account(Mode::Live, "acct_1Wanted")?;
+    world.add_account(at.id.as_str());
+    world.install_app(&at).await?;
+    let old = world.token(&at, Kind::Secret).await?;
+    world.stripe.set_behaviour(|stripe| stripe.replay_returns_ciphertext = false);
+    let on = fake_stripe::CallMatch::post("/rotate");
+    let kind = fake_stripe::FaultKind::LostResponse;
+    world.stripe.inject(fake_stripe::Fault { on, kind, times: u32::MAX });
+    let (slot, deadline) = (default_slot(Kind::Secret), world.now().plus(Duration::from_secs(60)));
+    world.steward().rotate(&at, &slot, Actor::Operator, deadline).await?;
+    world.stripe.clear_faults();
+    ensure!(world.token(&at, Kind::Secret).await? == old, "the answer is missing");
+
+    world.steward().expire(&at, &slot, Expiry::OnceReplaced, Actor::Operator, deadline).await?;
+    world.sweep_to_rest().await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "another took its place");
+    ensure!(!world.stripe.token_works(&old), "and it was ended then, long before its overlap was");
     Ok(())
 }
 

@@ -103,6 +103,30 @@ async fn a_sealed_token_that_was_tampered_with_is_named_and_kept() -> anyhow::Re
 }
 
 #[tokio::test]
+async fn a_vault_that_refuses_for_whatever_reason_is_waited_for_and_what_it_would_open_is_kept()
+-> anyhow::Result<()> {
+    for code in ["ThrottlingException", "AccessDeniedException"] {
+        let (world, at, old) = installed("acct_1Refused").await?;
+        let (slot, deadline) =
+            (default_slot(Kind::Secret), world.now().plus(Duration::from_secs(60)));
+        world.kms.refuse_with(Some(code));
+        world.steward().rotate(&at, &slot, Actor::Operator, deadline).await?;
+        let hold = world.account(&at).await?.slots[&slot].hold;
+        let hold = hold.with_context(|| format!("{code}: the slot is held"))?;
+        ensure!(hold.why.as_str() == "vault_unavailable", "{code}: {hold:?}");
+
+        world.kms.refuse_with(None);
+        world.pass(Duration::from_secs(60));
+        world.sweep_to_rest().await?;
+        let new = world.token(&at, Kind::Secret).await?;
+        ensure!(new != old && world.stripe.token_works(&new), "{code}: it opens now");
+        let generations = world.account(&at).await?.generations_of(&slot).count();
+        ensure!(generations == 2, "{code}: and no other key was made: {generations}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn while_the_vaults_key_is_disabled_a_rotation_waits_with_a_name_and_ends_when_it_is_enabled()
 -> anyhow::Result<()> {
     let (world, at, old) = installed("acct_1Disabled").await?;

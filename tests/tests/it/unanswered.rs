@@ -219,6 +219,37 @@ async fn a_create_that_nobody_answers_is_found_and_made_anew_before_a_doomed_key
 }
 
 #[tokio::test]
+async fn what_a_process_that_died_rotated_is_not_put_down_to_the_user_when_no_call_is_taken_since()
+-> anyhow::Result<()> {
+    let (world, at) = installed(Choice::default()).await?;
+    let old = world.token(&at, Kind::Secret).await?;
+    // Stripe has made the key, and the process dies before it can say so.
+    let pause = world.table.hold(3);
+    let (slot, deadline) = (default_slot(Kind::Secret), world.now().plus(Duration::from_secs(600)));
+    {
+        let rotation = world.steward().rotate(&at, &slot, Actor::Operator, deadline);
+        tokio::pin!(rotation);
+        tokio::select! {
+            biased;
+            () = pause.reached() => {}
+            rotated = &mut rotation => anyhow::bail!("it lives: {rotated:?}"),
+        }
+    }
+    ensure!(world.stripe.keys(at.id.as_str()).len() == 3, "the key is made");
+    world.stripe.set_permissions(false, true);
+    pass(&world, &at, Duration::from_secs(3 * 86_400)).await?;
+    ensure!(!world.stripe.token_works(&old), "its overlap is over");
+    let reply = world.read(&at, Kind::Secret).await;
+    ensure!(json_of(&reply)?["code"] == "not_permitted", "{:?}", json_of(&reply)?);
+
+    world.stripe.set_permissions(true, true);
+    pass(&world, &at, Duration::from_secs(86_400)).await?;
+    let new = world.token(&at, Kind::Secret).await?;
+    ensure!(new != old && world.stripe.token_works(&new), "nobody has to ask for another");
+    Ok(())
+}
+
+#[tokio::test]
 async fn keys_that_come_without_a_secret_are_not_minted_on_and_on() -> anyhow::Result<()> {
     let strategy = Strategy::CreateThenExpire;
     let (world, at) = installed(Choice { strategy, ..Choice::default() }).await?;

@@ -86,8 +86,23 @@ impl Change {
     /// Takes the next fencing token and the lease. The account is due again when the lease runs out,
     /// so that a holder that dies is found (I7).
     pub fn claim(&mut self) {
+        if self.account.head.lease_until.is_some() {
+            self.count_unheard();
+        }
         self.account.head.fence += 1;
         self.extend_lease();
+    }
+
+    /// Whoever held the lease before died: a call of his may have been made, and nobody heard the answer.
+    fn count_unheard(&mut self) {
+        for ((slot, generation), state) in &mut self.account.generations {
+            if matches!(state, State::Requested { intent } if intent.attempts == 0)
+                && let Ok(asked) = state.clone().apply(Happened::AskedInVain)
+            {
+                *state = asked;
+                self.touched.insert(RowName::Key(slot.clone(), *generation));
+            }
+        }
     }
 
     /// Keeps the lease for another while.
@@ -278,9 +293,10 @@ impl Change {
         self.account.head.reconcile_at = Some(self.now);
     }
 
-    /// How many rows it writes, the account's own aside.
-    pub fn size(&self) -> usize {
-        self.touched.len() + self.entries.len()
+    /// How many more rows are well within what one transaction holds (100 items): what one key takes, and the pure
+    /// steps that follow, fit on top.
+    pub fn room(&self) -> usize {
+        MOST_ROWS.saturating_sub(self.touched.len() + self.entries.len())
     }
 
     /// Puts off a comparison that could not be made.
@@ -394,3 +410,4 @@ fn word(value: &impl Serialize) -> String {
 
 /// A copy is at most 35 days old and a key is rotated at most daily, emergencies aside.
 const GENERATIONS_A_COPY_MAY_LACK: u32 = 1000;
+const MOST_ROWS: usize = 50;

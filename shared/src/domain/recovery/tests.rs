@@ -68,6 +68,15 @@ fn requested(rotates_within: Option<u32>, attempts: u32) -> State {
     State::Requested { intent: intent(rotates_within, attempts) }
 }
 
+fn issued(predecessor_dies_at: Timestamp) -> State {
+    State::Issued {
+        key: key("mk_2"),
+        material: Material::Publishable("pk_live_2".into()),
+        issued_at: second(1),
+        predecessor_dies_at: Some(predecessor_dies_at),
+    }
+}
+
 fn lost(name: Option<&str>, at: Timestamp) -> State {
     State::Ended { key: name.map(key), at, why: Ending::Lost }
 }
@@ -134,6 +143,24 @@ fn only_a_rotation_that_was_sent_and_not_answered_may_have_ended_the_key() {
     }
     let before = account([lost(None, second(5)), current(None)]);
     assert!(!may_be_rotated_by_us(&before, &slot(), Generation::FIRST.next()), "an older one");
+}
+
+#[test]
+fn a_rotation_that_was_made_may_have_ended_the_key_once_its_overlap_is_over() {
+    for (younger, now, may_be_by_us) in [
+        (requested(Some(60), 1), 60 * MINUTE - 1, false),
+        (requested(Some(60), 1), 60 * MINUTE, true),
+        (requested(Some(60), 0), 60 * MINUTE, false),
+        (requested(None, 1), 60 * MINUTE, false),
+        (issued(second(60 * MINUTE)), 60 * MINUTE - 1, false),
+        (issued(second(60 * MINUTE)), 60 * MINUTE, true),
+        // Of one that was given up nobody knows when it took effect.
+        (lost(None, second(5)), 6, true),
+    ] {
+        let account = account([current(None), younger.clone()]);
+        let found = may_have_died_of_us(&account, &slot(), Generation::FIRST, second(now));
+        assert_eq!(found, may_be_by_us, "{younger:?} at {now}");
+    }
 }
 
 #[test]
