@@ -93,7 +93,8 @@ impl Change {
         self.extend_lease();
     }
 
-    /// Whoever held the lease before died: a call of his may have been made, and nobody heard the answer.
+    /// Whoever held the lease before died, or is overtaken: a call of theirs may have been made, and nobody heard the
+    /// answer.
     fn count_unheard(&mut self) {
         for ((slot, generation), state) in &mut self.account.generations {
             if matches!(state, State::Requested { intent } if intent.attempts == 0)
